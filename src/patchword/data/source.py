@@ -1,0 +1,199 @@
+"""A source: a numbered collection of labelled pictures, and a data set made of up to three."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from patchword.data.decode import Header
+from patchword.data.draw import Stream, uniforms
+from patchword.errors import ImageError
+
+CACHE_BYTES = 1 << 30
+
+
+class Source(ABC):
+    """A numbered collection of labelled pictures; it can be pickled.
+
+    Attributes:
+        classes: the name of each class; the same, in the same order, for all splits of a data set.
+        labels: the class of each picture.
+        channels: of what `read` returns.
+    """
+
+    channels: int
+    classes: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, index: int) -> UInt8[Tensor, "c h w"]:
+        """Decode a picture under the source's pixel contract.
+
+        Raises:
+            ImageError: it cannot be read; the message names it.
+        """
+
+    @abstractmethod
+    def header(self, index: int) -> Header:
+        """Return a picture's mode and size without decoding it; errors as `read`."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Return what a report calls a picture: its relative path, or `train[17]`."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over names, sizes in bytes (or contents, of arrays) and labels."""
+
+
+class ArraySource(Source):
+    """Pictures of one size, decoded, in memory.
+
+    Args:
+        images: all of them; an expanded channel takes no room.
+        labels: the class of each.
+        classes: the name of each class.
+        label: what names are made of: `train` gives `train[17]`.
+        broken: why a picture could not be read, by its index; its pixels are zeros.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n c h w"],
+        labels: Int64[np.ndarray, " n"],
+        classes: Sequence[str],
+        label: str,
+        broken: Mapping[int, str] | None = None,
+    ) -> None:
+        self.images, self.labels, self.classes = images, labels, tuple(classes)
+        self.channels, self.label = images.shape[1], label
+        self.broken = dict(broken or {})
+
+    def read(self, index: int) -> UInt8[Tensor, "c h w"]:
+        if index in self.broken:
+            raise ImageError(self.broken[index])
+        return self.images[index]
+
+    def header(self, index: int) -> Header:
+        channels, rows, columns = self.read(index).shape
+        grey = channels == 1 or self.images.stride(1) == 0
+        return Header("L" if grey else "RGB", (rows, columns))
+
+    def name(self, index: int) -> str:
+        return f"{self.label}[{index}]"
+
+    def fingerprint(self) -> str:
+        stored = self.images[:, :1] if self.images.stride(1) == 0 else self.images
+        return digest([self.label, *self.classes], [stored.numpy(), self.labels])
+
+
+class Subset(Source):
+    """Some pictures of another source, under the names that they have there."""
+
+    def __init__(self, source: Source, indices: Int64[np.ndarray, " n"]) -> None:
+        self.source, self.indices, self.channels = source, indices, source.channels
+        self.classes, self.labels = source.classes, source.labels[indices]
+
+    def read(self, index: int) -> UInt8[Tensor, "c h w"]:
+        return self.source.read(int(self.indices[index]))
+
+    def header(self, index: int) -> Header:
+        return self.source.header(int(self.indices[index]))
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.indices[index]))
+
+    def fingerprint(self) -> str:
+        return digest([self.source.fingerprint()], [self.indices])
+
+
+class CachedSource(ArraySource):
+    """A source whose pictures have all been decoded; they keep their names and headers."""
+
+    def __init__(
+        self, origin: Source, images: UInt8[Tensor, "n c h w"], broken: Mapping[int, str]
+    ) -> None:
+        super().__init__(images, origin.labels, origin.classes, "", broken)
+        self.origin = origin
+
+    def header(self, index: int) -> Header:
+        return self.origin.header(index)
+
+    def name(self, index: int) -> str:
+        return self.origin.name(index)
+
+    def fingerprint(self) -> str:
+        return self.origin.fingerprint()
+
+
+def cache(source: Source, *, limit: int = CACHE_BYTES) -> Source:
+    """Decode a source into memory, if its pictures are of one size and fit; else return it.
+
+    Args:
+        source: whatever it is; pictures that cannot be read stay so.
+        limit: bytes of the decoded pictures.
+    """
+    if isinstance(source, ArraySource):
+        return source
+    images: Tensor | None = None
+    broken: dict[int, str] = {}
+    for index in range(len(source)):
+        try:
+            image = source.read(index)
+        except ImageError as error:
+            broken[index] = str(error)
+            continue
+        if images is None:
+            if image.numel() * len(source) > limit:
+                return source
+            images = torch.zeros((len(source), *image.shape), dtype=torch.uint8)
+        if image.shape != images.shape[1:]:
+            return source
+        images[index] = image
+    return source if images is None else CachedSource(source, images, broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set: its splits share one list of classes."""
+
+    name: str
+    train: Source
+    validation: Source | None = None
+    test: Source | None = None
+    notes: tuple[str, ...] = field(default=())  # what was assumed or ignored, a sentence each
+
+
+def hold_out(
+    labels: Int64[np.ndarray, " n"], *, share: float, seed: int
+) -> tuple[Int64[np.ndarray, " kept"], Int64[np.ndarray, " held"]]:
+    """Split pictures class by class, at random; return both halves' indices, in order.
+
+    A class of at least two gives at least one picture, and every class keeps at least one.
+    """
+    drawn = uniforms(seed, Stream.SPLIT, 0, np.arange(len(labels)), 0, 1)[:, 0]
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        held[members[np.argsort(drawn[members], kind="stable")[:count]]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def digest(names: Iterable[str], arrays: Iterable[np.ndarray]) -> str:
+    """Return a SHA-256 in hexadecimal over names (any, also undecodable ones) and arrays."""
+    hashed = hashlib.sha256()
+    for name in names:
+        hashed.update(name.encode("utf-8", "surrogateescape") + b"\0")
+    for array in arrays:
+        hashed.update(f"{array.dtype.str}{array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).data)
+    return hashed.hexdigest()

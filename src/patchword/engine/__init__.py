@@ -1,0 +1,1 @@
+"""The engine: the loop, its run directory, and what steps are made of."""

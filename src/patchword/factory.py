@@ -1,0 +1,137 @@
+"""Models by name: with fresh weights, and adapted to other images and classes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from patchword import models
+from patchword.config import dump, parse
+from patchword.errors import ConfigError
+from patchword.data.frame import Frame
+from patchword.heads.classify import Classifier, classifier
+from patchword.layers import Position
+from patchword.predictor import Card
+from patchword.weights import fill
+
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Name the models that a pattern fits, as in `list_models("deit*")`."""
+    return sorted(name for name in models.index() if fnmatchcase(name, pattern))
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    image_size: int | tuple[int, int] | None = None,
+    in_chans: int = 3,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    pretraining_head: bool = False,
+) -> Classifier:
+    """Make a classifier with fresh weights.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: scores per image.
+        image_size: a side, or rows and columns, in pixels; the name's own if None.
+        in_chans: channels of an image.
+        drop_rate: dropout, from 0 to 1.
+        drop_path_rate: stochastic depth of the last block, from 0 to 1.
+        pretraining_head: use the two-layer head of pre-training.
+
+    Raises:
+        ConfigError: no model has that name, or a number is out of its range.
+    """
+    family = models.family(name)
+    config = family.VARIANTS[name]
+    if num_classes < 1 or in_chans < 1:
+        raise ConfigError("num_classes and in_chans are at least 1")
+    size = config.image_size if image_size is None else sides(image_size)
+    config = replace(
+        config,
+        image_size=size,
+        in_chans=in_chans,
+        drop_rate=drop_rate,
+        drop_path_rate=drop_path_rate,
+    )
+    card = Card(
+        model=name,
+        config=dump(config),
+        num_classes=num_classes,
+        pretraining_head=pretraining_head,
+        preprocessing=preprocessing(family.PREPROCESSING, size, in_chans),
+    )
+    return build(card)
+
+
+def sides(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return rows and columns of an image size that may be one number."""
+    rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if rows < 1 or columns < 1:
+        raise ConfigError(f"an image of {rows}x{columns} pixels has nothing on it")
+    return rows, columns
+
+
+def preprocessing(base: Frame, size: tuple[int, int], channels: int) -> Frame:
+    """Fit a family's preprocessing to an image size and a number of channels."""
+    crop = 1.0 if min(size) >= 384 or max(size) < 64 else base.crop
+    mean, std = base.mean, base.std
+    if channels != len(mean):
+        mean, std = ((sum(v) / len(v),) * channels for v in (mean, std))
+    return replace(base, image_size=size, crop=crop, mean=mean, std=std)
+
+
+def build(card: Card) -> Classifier:
+    """Make the classifier that a card describes, with fresh weights."""
+    kind = type(models.config(card.model))
+    config = parse(kind, card.config, where=f"the config of {card.model}")
+    model = classifier(config.build(), card.num_classes, pretraining=card.pretraining_head)
+    model.card = card
+    return model
+
+
+def adapt(
+    model: Classifier,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    num_classes: int | None = None,
+) -> tuple[Classifier, list[str]]:
+    """Return a model for images of another size or for other classes, and what was done for it.
+
+    Args:
+        model: is left as it is.
+        image_size: a side, or rows and columns, in pixels; unchanged if None.
+        num_classes: unchanged if None; another number makes a fresh head.
+    """
+    card = model.card
+    if card is None:
+        raise ConfigError("this model has no card: make it with create_model, or load it")
+    size = card.preprocessing.image_size if image_size is None else sides(image_size)
+    classes = card.num_classes if num_classes is None else num_classes
+    if (size, classes) == (card.preprocessing.image_size, card.num_classes):
+        return model, []
+    changed = replace(
+        card,
+        config={**card.config, "image_size": list(size)},
+        preprocessing=preprocessing(card.preprocessing, size, len(card.preprocessing.mean)),
+        num_classes=classes,
+        classes=card.classes if classes == card.num_classes else None,
+        pretraining_head=card.pretraining_head and classes == card.num_classes,
+    )
+    made, done = build(changed), []
+    fresh: list[str] = []
+    if classes != card.num_classes:
+        fresh.append("head.")
+        done.append(f"the head of {card.num_classes} classes replaced by a fresh one of {classes}")
+    parts = dict(model.named_modules())
+    for name, part in made.named_modules():
+        old = parts.get(name)
+        if isinstance(part, Position) and isinstance(old, Position):
+            words = part.refit(old)
+            if words:
+                done.append(words)
+                fresh += [f"{name}.{own}" for own, _ in part.named_parameters()]
+    fill(made, model.state_dict(), fresh=fresh)
+    return made, done

@@ -1,0 +1,104 @@
+"""The one contract of every image encoder: what goes in, what comes out, what can be tapped.
+
+A head reads `levels`, chooses the ones that it needs by name, and sizes itself from them. The
+forward pass then computes what was asked for, and returns one type whatever that was:
+
+    features = backbone(images, taps=("blocks.5", "final"))
+    features.pooled          # (b, width): one vector per image
+    features.taps[0].map     # (b, channels, rows, columns): the grid's tokens as a map
+    features.taps[0].prefix  # (b, prefix, channels): class, distillation and register tokens
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.errors import ConfigError, suggest
+from patchword.layers.grid import Grid
+
+
+@dataclass(frozen=True)
+class Level:
+    """A place in an encoder where features can be tapped."""
+
+    name: str
+    channels: int
+    stride: Grid | None  # input pixels per cell along each axis; None: no grid is left here
+
+
+class Tap(NamedTuple):
+    """What an encoder holds at one level."""
+
+    map: Float[Tensor, "b c ..."]  # the grid's cells; (b c n) where the level has no grid
+    prefix: Float[Tensor, "b p c"]  # tokens that stand before the grid's; p may be 0
+
+
+class Features(NamedTuple):
+    """What an encoder saw."""
+
+    pooled: Float[Tensor, "b d"]  # what classifiers read; d is the backbone's `width`
+    taps: tuple[Tap, ...]  # one per level that was asked for, in that order
+
+
+class Backbone(nn.Module, ABC):
+    """Images in, `Features` out.
+
+    Attributes:
+        config: the frozen dataclass it was built from; `config.build()` makes another.
+        levels: every place that can be tapped, in order of depth: the blocks or stages as
+            they leave, and last `final`, after the last norm.
+        width: channels of `Features.pooled`.
+        readouts: names of the equal parts of `pooled` that have a head each; one, but for
+            networks with a distillation token.
+        head_std: deviation of the weights of a fresh linear head; at 0 all scores start equal.
+        norm: the last norm, between the last block and `final`. DINO's probe and others that
+            read earlier levels of the same width through it apply it themselves.
+    """
+
+    config: Any
+    levels: tuple[Level, ...]
+    width: int
+    readouts: tuple[str, ...] = ("label",)
+    head_std: float = 0.0
+    norm: nn.Module
+
+    @abstractmethod
+    def forward(
+        self, images: Float[Tensor, "b c *grid"], taps: Sequence[str] = ()
+    ) -> Features:
+        """Encode images, normalised as the weights expect.
+
+        Args:
+            images: b images (or clips) of c channels.
+            taps: names of levels, in any order.
+
+        Raises:
+            ShapeError: the sides of the images do not fit the network.
+            ConfigError: no level has such a name.
+        """
+
+    @abstractmethod
+    def spine(self) -> list[nn.Module]:
+        """Return the parts in order of depth, the stem first, each parameter in one of them.
+
+        Layer-wise rates, freezing, activation checkpointing and sharding are made from it.
+        """
+
+    def pyramid(self) -> tuple[str, ...]:
+        """Name the four levels that dense heads start from: the stages, or even quarters."""
+        names = [level.name for level in self.levels if level.name != "final"]
+        count = len(names)
+        picked = range(count) if count <= 4 else [count * k // 4 - 1 for k in (1, 2, 3, 4)]
+        return tuple(names[i] for i in picked)
+
+    def level(self, name: str) -> Level:
+        """Look a level up by its name."""
+        for level in self.levels:
+            if level.name == name:
+                return level
+        names = [level.name for level in self.levels]
+        raise ConfigError(f"{type(self).__name__} has no level {name!r}; {suggest(name, names)}")

@@ -1,0 +1,69 @@
+"""Attention maps of a model that runs as it always does, by hooks on `Attend`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.features import Backbone
+from patchword.layers import Attend
+
+
+def attention_weights(
+    q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"], bias: Tensor | None = None
+) -> Float[Tensor, "b h n m"]:
+    """Work out the weights that `Attend` used."""
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    return (scores if bias is None else scores + bias).softmax(-1)
+
+
+@contextmanager
+def record(model: nn.Module) -> Iterator[dict[str, Float[Tensor, "b h n m"]]]:
+    """Gather every attention map of the forward passes inside the block, by module name.
+
+    >>> with record(model) as seen:
+    ...     model(images)
+    >>> seen["backbone.blocks.10.attn.attend"].shape  # (images, heads, queries, keys)
+
+    The last block of a network that is read by its class token computes that token's row alone;
+    tap `final` to have all rows.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Any:
+        def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            q, k, _, *bias = inputs
+            seen[name] = attention_weights(q, k, *bias).detach()
+
+        return keep
+
+    handles = [
+        module.register_forward_hook(hook(name))
+        for name, module in model.named_modules()
+        if isinstance(module, Attend)
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def looked_at(
+    backbone: Backbone, images: Float[Tensor, "b c h w"]
+) -> Float[Tensor, "b heads rows columns"]:
+    """Return how much each cell is attended to in the last block, by each head.
+
+    It is the class token's row of the map where there is a class token, else the mean row of the
+    cells; each sums to 1 over the cells.
+    """
+    with record(backbone) as seen:
+        tap = backbone(images, taps=("final",)).taps[0]
+    weights = list(seen.values())[-1]
+    prefix = tap.prefix.shape[1]
+    rows = weights[:, :, :1] if prefix else weights
+    cells = rows.mean(dim=2)[..., prefix:]
+    cells = cells / cells.sum(dim=-1, keepdim=True)
+    return cells.unflatten(-1, tap.map.shape[2:])

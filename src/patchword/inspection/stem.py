@@ -1,0 +1,53 @@
+"""What the first layer has learnt: patch filters, and which positions are alike."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.features import Backbone
+from patchword.layers import PatchEmbed, Position
+
+
+def filters(
+    backbone: Backbone, count: int = 28
+) -> Float[Tensor, "count channels rows columns"] | None:
+    """Return the principal components of the patch filters (ViT, figure 7 left).
+
+    Args:
+        backbone: one whose first layer is a patch embedding; for another, None comes back.
+        count: how many at most, in order of the variance that they explain.
+    """
+    patch = _first(backbone, PatchEmbed)
+    if patch is None:
+        return None
+    weight = patch.proj.weight.detach().float()
+    flat = weight.flatten(1)
+    flat = flat - flat.mean(dim=0)
+    components = torch.linalg.svd(flat, full_matrices=False).Vh[:count]
+    return components.unflatten(1, weight.shape[1:])
+
+
+def position_similarity(
+    backbone: Backbone,
+) -> Float[Tensor, "rows columns rows columns"] | None:
+    """Return the cosine of each cell's position with every other's (ViT, figure 7 centre).
+
+    Mean over cells is taken away first, so that a part common to all does not hide the rest. None
+    comes back where the backbone has no positions of cells, or none that differ.
+    """
+    position = _first(backbone, Position)
+    if position is None:
+        return None
+    config = backbone.config
+    rows, columns = (side // config.patch_size for side in config.image_size)
+    table = position((rows, columns))[0, position.prefix :].detach().float()
+    table = table - table.mean(dim=0)
+    if not table.abs().max() > 0:
+        return None
+    table = F.normalize(table, dim=1)
+    return (table @ table.T).view(rows, columns, rows, columns)
+
+
+def _first(model: nn.Module, kind: type[nn.Module]) -> "nn.Module | None":
+    return next((module for module in model.modules() if isinstance(module, kind)), None)

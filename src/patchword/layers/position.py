@@ -1,0 +1,142 @@
+"""Where a token is: vectors for the cells of a grid, at any resolution."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.layers.grid import Grid, to_map, to_tokens
+
+Resample = Literal["bicubic_antialias", "bicubic", "linear"]
+"""How a table is read at another grid. The code bases differ, and so do their results:
+timm and big_vision's descendants smooth when shrinking; transformers and the DeiT scripts do
+not; the JAX ViT interpolates linearly between aligned corners."""
+
+
+def resample(
+    table: Float[Tensor, "1 n d"], old: Grid, new: Grid, mode: Resample
+) -> Float[Tensor, "1 m d"]:
+    """Read a table of vectors for one grid's cells at another grid's."""
+    if old == new:
+        return table
+    cells = to_map(table.float(), old)
+    if mode == "linear":
+        cells = F.interpolate(cells, new, mode="bilinear", align_corners=True)
+    else:
+        cells = F.interpolate(cells, new, mode="bicubic", antialias=mode == "bicubic_antialias")
+    return to_tokens(cells).to(table.dtype)
+
+
+class Position(nn.Module, ABC):
+    """A vector per cell of a grid, and per prefix token where `prefix` is not 0."""
+
+    prefix: int = 0  # how many prefix tokens the vectors start with
+
+    @abstractmethod
+    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
+        """Return the vectors for a grid."""
+
+    def refit(self, old: "Position") -> str:
+        """Take over the vectors of a model at another grid; return what was done, in words."""
+        return ""
+
+
+class LearnedPosition(Position):
+    """A learned vector per cell in reading order (ViT's 1-D positions) and per prefix token."""
+
+    def __init__(self, grid: Grid, dim: int, *, prefix: int, mode: Resample) -> None:
+        super().__init__()
+        self.grid, self.prefix, self.mode = grid, prefix, mode
+        self.table = nn.Parameter(torch.empty(1, prefix + grid[0] * grid[1], dim))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
+        """Return the table, resampled where the grid is another (ViT, section 3.2)."""
+        if grid == self.grid:
+            return self.table
+        cells = resample(self.table[:, self.prefix :], self.grid, grid, self.mode)
+        return torch.cat([self.table[:, : self.prefix], cells], dim=1)
+
+    @torch.no_grad()
+    def refit(self, old: Position) -> str:
+        """Resample the other's table to this grid."""
+        if not isinstance(old, LearnedPosition) or old.grid == self.grid:
+            return ""
+        before = old.table[:, old.prefix :].norm().item() / old.table[:, old.prefix :].numel() ** 0.5
+        self.table.copy_(old(self.grid))
+        cells = self.table[:, self.prefix :]
+        after = cells.norm().item() / cells.numel() ** 0.5
+        size = "x".join
+        return (
+            f"positions resampled from {size(map(str, old.grid))} to {size(map(str, self.grid))} "
+            f"({self.mode}); root mean square {before:.4g} -> {after:.4g}"
+        )
+
+
+class RowColumnPosition(Position):
+    """A learned vector per row beside one per column, half the channels each (ViT's 2-D)."""
+
+    def __init__(self, grid: Grid, dim: int, *, mode: Resample) -> None:
+        super().__init__()
+        self.grid, self.mode = grid, mode
+        self.rows = nn.Parameter(torch.empty(1, grid[0], dim // 2))
+        self.columns = nn.Parameter(torch.empty(1, grid[1], dim - dim // 2))
+        nn.init.trunc_normal_(self.rows, std=0.02)
+        nn.init.trunc_normal_(self.columns, std=0.02)
+
+    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
+        """Return both vectors of every cell, side by side."""
+        high, wide = grid
+        rows = resample(self.rows, (self.grid[0], 1), (high, 1), self.mode)
+        columns = resample(self.columns, (1, self.grid[1]), (1, wide), self.mode)
+        rows = rows[:, :, None].expand(-1, -1, wide, -1)
+        columns = columns[:, None].expand(-1, high, -1, -1)
+        return torch.cat([rows, columns], dim=-1).flatten(1, 2)
+
+    @torch.no_grad()
+    def refit(self, old: Position) -> str:
+        """Resample the other's rows and columns to this grid."""
+        if not isinstance(old, RowColumnPosition) or old.grid == self.grid:
+            return ""
+        self.rows.copy_(resample(old.rows, (old.grid[0], 1), (self.grid[0], 1), self.mode))
+        self.columns.copy_(resample(old.columns, (1, old.grid[1]), (1, self.grid[1]), self.mode))
+        return f"row and column positions resampled from {old.grid} to {self.grid} ({self.mode})"
+
+
+class SinCosPosition(Position):
+    """Sines and cosines of both coordinates, not learned (Beyer et al. 2022, arXiv:2205.01580)."""
+
+    def __init__(self, dim: int, *, temperature: float = 10_000.0) -> None:
+        super().__init__()
+        self.dim, self.temperature = dim, temperature
+        self.register_buffer("frequencies", self._frequencies(), persistent=False)
+
+    frequencies: Tensor
+
+    def _frequencies(self) -> Float[Tensor, " k"]:
+        steps = torch.arange(self.dim // 4, dtype=torch.float64) / (self.dim // 4 - 1)
+        return (self.temperature**-steps).float()
+
+    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
+        """Return sin x, cos x, sin y, cos y of every cell, a quarter of the channels each."""
+        device = self.frequencies.device
+        y, x = torch.meshgrid(*(torch.arange(n, device=device) for n in grid), indexing="ij")
+        x, y = (t.flatten()[:, None] * self.frequencies for t in (x, y))
+        return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1)[None]
+
+
+class NoPosition(Position):
+    """No positions: the tokens are a bag of patches."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(1, 1, dim), persistent=False)
+
+    zero: Tensor
+
+    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
+        """Return zeros."""
+        return self.zero.expand(-1, grid[0] * grid[1], -1)

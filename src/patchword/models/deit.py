@@ -1,0 +1,38 @@
+"""DeiT: data-efficient image transformers, plain and with a distillation token.
+
+Paper      Touvron et al., "Training data-efficient image transformers & distillation through
+           attention", ICML 2021, arXiv:2012.12877
+Reference  github.com/facebookresearch/deit, models.py; timm's deit.py
+Departures none; the network is ViT's with one more token and its own head, so it is written there
+"""
+
+from dataclasses import replace
+
+from patchword.data.frame import Frame
+from patchword.models.vit import FORMATS as FORMATS
+from patchword.models.vit import ViTConfig, sized
+
+TINY = ViTConfig(embed_dim=192, num_heads=3, fresh="truncated")
+SMALL = ViTConfig(embed_dim=384, num_heads=6, fresh="truncated")
+BASE = ViTConfig(fresh="truncated")
+
+
+def distilled(config: ViTConfig) -> ViTConfig:
+    """Add the distillation token, which stands after the class token (section 4)."""
+    return replace(config, prefix=("class", "distillation"))
+
+
+VARIANTS = {
+    "deit_tiny_patch16_224": TINY,
+    "deit_small_patch16_224": SMALL,
+    "deit_base_patch16_224": BASE,
+    "deit_base_patch16_384": sized(BASE, 384),
+    "deit_tiny_distilled_patch16_224": distilled(TINY),
+    "deit_small_distilled_patch16_224": distilled(SMALL),
+    "deit_base_distilled_patch16_224": distilled(BASE),
+    "deit_base_distilled_patch16_384": sized(distilled(BASE), 384),
+}
+
+PREPROCESSING = Frame(
+    image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)

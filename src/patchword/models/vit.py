@@ -1,0 +1,309 @@
+"""ViT: the Vision Transformer.
+
+Paper      Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929
+Reference  github.com/google-research/vision_transformer, vit_jax/models_vit.py; names, registers
+           (Darcet et al. 2024, arXiv:2309.16588) and mean pooling as in timm
+Departures exact GELU, as in timm and transformers (the JAX code's is the tanh approximation);
+           biases of the MLP start at 0, theirs at noise of 1e-6
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.data.frame import Frame
+from patchword.features import Backbone, Features, Level, Tap
+from patchword.layers import (
+    Attention,
+    Block,
+    Grid,
+    LearnedPosition,
+    Mlp,
+    NoPosition,
+    PatchEmbed,
+    Position,
+    Resample,
+    RowColumnPosition,
+    SinCosPosition,
+    ramp,
+    to_map,
+    truncated,
+    xavier,
+)
+from patchword.weights import Format, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    """Table 1 of the paper, and what its appendix D compares."""
+
+    image_size: tuple[int, int] = (224, 224)  # rows, columns; positions are made for these
+    patch_size: int = 16  # pixels
+    in_chans: int = 3  # channels of an image
+    embed_dim: int = 768  # channels of a token
+    depth: int = 12  # blocks
+    num_heads: int = 12
+    mlp_ratio: float = 4.0  # hidden channels of the MLP per channel of a token
+    prefix: tuple[Literal["class", "distillation"], ...] = ("class",)  # tokens that are read
+    registers: int = 0  # tokens that are not
+    pool: Literal["token", "mean"] = "token"  # read the prefix tokens, or the patches' mean
+    norm_pooled: bool = False  # norm after pooling, not before (timm's `fc_norm`)
+    position: Literal["learned", "learned_patches", "learned_2d", "sincos_2d", "none"] = "learned"
+    resample: Resample = "bicubic_antialias"  # of learned positions, at another image size
+    layer_scale: float | None = None  # start of LayerScale's factors
+    drop_rate: float = 0.0  # dropout: after the positions, each projection and each MLP layer
+    drop_path_rate: float = 0.0  # stochastic depth of the last block; it rises from 0
+    norm_eps: float = 1e-6
+    fresh: Literal["xavier", "truncated"] = "xavier"  # how weights start: the paper's, DeiT's
+
+    def build(self) -> "ViT":
+        """Make the backbone, with fresh weights."""
+        return ViT(self)
+
+
+def sized(config: ViTConfig, side: int, patch_size: int | None = None) -> ViTConfig:
+    """Return the same network for square images, and perhaps patches, of another side in pixels."""
+    return replace(
+        config, image_size=(side, side), patch_size=patch_size or config.patch_size
+    )
+
+
+TINY = ViTConfig(embed_dim=192, num_heads=3)
+SMALL = ViTConfig(embed_dim=384, num_heads=6)
+BASE = ViTConfig()
+LARGE = ViTConfig(embed_dim=1024, depth=24, num_heads=16)
+HUGE = ViTConfig(patch_size=14, embed_dim=1280, depth=32, num_heads=16)
+GIANT = ViTConfig(patch_size=14, embed_dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11)
+MINI = ViTConfig(embed_dim=128, depth=4, num_heads=4, prefix=(), pool="mean")
+GIGANTIC = ViTConfig(patch_size=14, embed_dim=1664, depth=48, num_heads=16, mlp_ratio=64 / 13)
+
+
+def gap(config: ViTConfig, *, registers: int = 0, norm_pooled: bool = False) -> ViTConfig:
+    """Return the same network without a class token, read by the mean of its patches."""
+    position = "learned_patches" if registers else config.position
+    return replace(
+        config,
+        prefix=(),
+        pool="mean",
+        registers=registers,
+        position=position,
+        norm_pooled=norm_pooled,
+    )
+
+
+def dinov2(config: ViTConfig, *, registers: int = 0) -> ViTConfig:
+    """Return the network that DINOv2 trains (Oquab et al. 2023, arXiv:2304.07193)."""
+    position = "learned_patches" if registers else "learned"
+    config = replace(config, registers=registers, position=position, layer_scale=1e-5)
+    return sized(config, 518, 14)
+
+
+VARIANTS = {
+    "vit_tiny_patch16_224": TINY,
+    "vit_tiny_patch16_384": sized(TINY, 384),
+    "vit_small_patch32_224": sized(SMALL, 224, 32),
+    "vit_small_patch32_384": sized(SMALL, 384, 32),
+    "vit_small_patch16_224": SMALL,
+    "vit_small_patch16_384": sized(SMALL, 384),
+    "vit_small_patch8_224": sized(SMALL, 224, 8),
+    "vit_base_patch32_224": sized(BASE, 224, 32),
+    "vit_base_patch32_384": sized(BASE, 384, 32),
+    "vit_base_patch16_224": BASE,
+    "vit_base_patch16_384": sized(BASE, 384),
+    "vit_base_patch8_224": sized(BASE, 224, 8),
+    "vit_large_patch32_224": sized(LARGE, 224, 32),
+    "vit_large_patch32_384": sized(LARGE, 384, 32),
+    "vit_large_patch16_224": LARGE,
+    "vit_large_patch16_384": sized(LARGE, 384),
+    "vit_large_patch14_224": sized(LARGE, 224, 14),
+    "vit_huge_patch14_224": HUGE,
+    "vit_giant_patch14_224": GIANT,
+    "vit_gigantic_patch14_224": GIGANTIC,
+    "vit_base_patch16_gap_224": gap(BASE),
+    "vit_huge_patch14_gap_224": gap(HUGE),
+    "vit_huge_patch16_gap_448": sized(gap(HUGE), 448, 16),
+    "vit_giant_patch16_gap_224": sized(gap(GIANT), 224, 16),
+    "vit_base_patch16_reg4_gap_256": sized(gap(BASE, registers=4, norm_pooled=True), 256),
+    "vit_small_patch14_dinov2": dinov2(SMALL),
+    "vit_base_patch14_dinov2": dinov2(BASE),
+    "vit_large_patch14_dinov2": dinov2(LARGE),
+    "vit_small_patch14_reg4_dinov2": dinov2(SMALL, registers=4),
+    "vit_base_patch14_reg4_dinov2": dinov2(BASE, registers=4),
+    "vit_large_patch14_reg4_dinov2": dinov2(LARGE, registers=4),
+    # ours, for pictures too small for the field's sizes
+    "vit_mini_patch2_8": sized(MINI, 8, 2),
+    "vit_mini_patch4_28": sized(MINI, 28, 4),
+    "vit_mini_patch4_32": sized(MINI, 32, 4),
+    "vit_mini_patch7_28": sized(MINI, 28, 7),
+    "vit_mini_patch8_64": sized(MINI, 64, 8),
+}
+
+PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+TIMM = Format(
+    "timm",
+    Rule("cls_token", "stem.prefix.class"),
+    Rule("dist_token", "stem.prefix.distillation"),
+    Rule("reg_token", "stem.prefix.registers"),
+    Rule("pos_embed", "stem.position.table"),
+    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
+    Rule("blocks.#.*", "blocks.#.*"),
+    Rule("norm.*", "norm.*"),
+    Rule("fc_norm.*", "fc_norm.*"),
+    head=(Rule("head.*", "head.label.*"), Rule("head_dist.*", "head.distillation.*")),
+)
+
+def transformers_format(
+    name: str, layer: str, names: dict[str, str], *, distilled: bool = False
+) -> Format:
+    """Return transformers' names: a file's and a module's differ, and so do DeiT's two heads."""
+    attention = tuple(f"{layer}.#.attention.{names[part]}.*" for part in ("query", "key", "value"))
+    token = "stem.prefix.distillation" if distilled else "stem.prefix.registers"
+    return Format(
+        name,
+        Rule("embeddings.cls_token", "stem.prefix.class"),
+        Rule("embeddings.distillation_token", token),
+        Rule("embeddings.position_embeddings", "stem.position.table"),
+        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
+        Rule(f"{layer}.#.layernorm_before.*", "blocks.#.norm1.*"),
+        Rule(attention, "blocks.#.attn.qkv.*"),
+        Rule(f"{layer}.#.attention.{names['output']}.*", "blocks.#.attn.proj.*"),
+        Rule(f"{layer}.#.layernorm_after.*", "blocks.#.norm2.*"),
+        Rule(f"{layer}.#.{names['fc1']}.*", "blocks.#.mlp.fc1.*"),
+        Rule(f"{layer}.#.{names['fc2']}.*", "blocks.#.mlp.fc2.*"),
+        Rule("layernorm.*", "norm.*"),
+        head=(
+            Rule("cls_classifier.*" if distilled else "classifier.*", "head.label.*"),
+            Rule("distillation_classifier.*", "head.distillation.*"),
+        ),
+        root=("deit.", "vit.") if distilled else ("vit.", "deit."),
+        ignore=("pooler.*",),
+    )
+
+
+ON_DISK = {
+    **{part: f"attention.{part}" for part in ("query", "key", "value")},
+    "output": "output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+IN_MEMORY = {
+    **{"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
+    **{"fc1": "mlp.fc1", "fc2": "mlp.fc2"},
+}
+
+FORMATS = (
+    TIMM,
+    transformers_format("transformers", "encoder.layer", ON_DISK),
+    transformers_format("transformers distilled", "encoder.layer", ON_DISK, distilled=True),
+    transformers_format("transformers in memory", "layers", IN_MEMORY),
+    transformers_format("transformers in memory distilled", "layers", IN_MEMORY, distilled=True),
+)
+
+
+class Stem(nn.Module):
+    """From images to the sequence that the blocks read (equation 1)."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        c = config
+        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        counts = {**dict.fromkeys(c.prefix, 1), "registers": c.registers}
+        self.prefix = nn.ParameterDict(
+            {name: torch.zeros(1, count, c.embed_dim) for name, count in counts.items() if count}
+        )
+        self.count = sum(counts.values())
+        self.position = positions(c, self.count)
+        self.drop = nn.Dropout(c.drop_rate)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return prefix tokens and patches, with their positions, and the patches' grid."""
+        x, grid = self.patch_embed(images)
+        position = self.position(grid)
+        if self.position.prefix == 0:
+            x = x + position
+        if self.count:
+            prefix = torch.cat(list(self.prefix.values()), dim=1)
+            x = torch.cat([prefix.expand(len(x), -1, -1), x], dim=1)
+        if self.position.prefix:
+            x = x + position
+        return self.drop(x), grid
+
+
+def positions(config: ViTConfig, prefix: int) -> Position:
+    """Make the positions that a config names (appendix D.4)."""
+    c = config
+    side_rows, side_columns = (-(-side // c.patch_size) for side in c.image_size)
+    grid = (side_rows, side_columns)
+    match c.position:
+        case "learned":
+            return LearnedPosition(grid, c.embed_dim, prefix=prefix, mode=c.resample)
+        case "learned_patches":
+            return LearnedPosition(grid, c.embed_dim, prefix=0, mode=c.resample)
+        case "learned_2d":
+            return RowColumnPosition(grid, c.embed_dim, mode=c.resample)
+        case "sincos_2d":
+            return SinCosPosition(c.embed_dim)
+        case "none":
+            return NoPosition(c.embed_dim)
+
+
+class ViT(Backbone):
+    """A plain transformer over patches: one resolution and one width from end to end."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        hidden = int(c.embed_dim * c.mlp_ratio)
+        self.stem = Stem(c)
+        self.blocks = nn.ModuleList(
+            Block(
+                c.embed_dim,
+                Attention(c.embed_dim, c.num_heads, drop=c.drop_rate),
+                Mlp(c.embed_dim, hidden, drop=c.drop_rate),
+                drop_path=rate,
+                layer_scale=c.layer_scale,
+                eps=c.norm_eps,
+            )
+            for rate in ramp(c.drop_path_rate, c.depth)
+        )
+        norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
+        self.norm, self.fc_norm = reversed(norms) if c.norm_pooled else norms
+        stride = (c.patch_size, c.patch_size)
+        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
+        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
+        self.readouts = ("label", "distillation")[:tokens]
+        self.width = c.embed_dim * len(self.readouts)
+        self.apply(xavier if c.fresh == "xavier" else truncated)
+        if c.fresh == "truncated":
+            self.head_std = 0.02
+            for token in self.stem.prefix.values():
+                nn.init.trunc_normal_(token, std=0.02)
+
+    def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
+        """Encode images (section 3.1, equations 1 to 4); `taps` are blocks, or `final`."""
+        for name in taps:
+            self.level(name)
+        x, grid = self.stem(images)
+        prefix, tokens = self.stem.count, self.config.pool == "token"
+        read = len(self.readouts)
+        seen: dict[str, Tap] = {}
+        for i, block in enumerate(self.blocks):
+            last = i + 1 == len(self.blocks)
+            x = block(x, grid, read if last and tokens and not taps else None)
+            if f"blocks.{i}" in taps:
+                seen[f"blocks.{i}"] = Tap(to_map(x, grid), x[:, :prefix])
+        x = self.norm(x)
+        if "final" in taps:
+            seen["final"] = Tap(to_map(x, grid), x[:, :prefix])
+        pooled = x[:, :read].flatten(1) if tokens else x[:, prefix:].mean(dim=1)
+        return Features(self.fc_norm(pooled), tuple(seen[name] for name in taps))
+
+    def spine(self) -> list[nn.Module]:
+        """Return the stem, the blocks and the last norm."""
+        return [self.stem, *self.blocks, nn.ModuleList([self.norm, self.fc_norm])]

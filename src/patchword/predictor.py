@@ -1,0 +1,99 @@
+"""A trained model with all that it takes to use it: preprocessing, pixel contract, class names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from patchword.data.decode import Pixels, decode
+from patchword.data.frame import Frame, frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model knows of itself: `config.json`, beside its weights."""
+
+    model: str  # the name it has in the zoo
+    config: dict[str, Any]  # its backbone's settings, in full
+    num_classes: int
+    pretraining_head: bool = False
+    classes: tuple[str, ...] | None = None  # names, by index
+    preprocessing: Frame
+    pixels: Pixels = field(default_factory=Pixels)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one picture, the likeliest first."""
+
+    names: tuple[str, ...]
+    indices: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """Show the names with their probabilities."""
+        pairs = zip(self.names, self.probabilities, strict=True)
+        return ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
+
+
+def normalise(
+    images: UInt8[Tensor, "b c h w"], preprocessing: Frame
+) -> Float[Tensor, "b c h w"]:
+    """Turn pixels from 0 to 255 into what a model reads."""
+    mean, std = (
+        torch.tensor(values, device=images.device).view(-1, 1, 1)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return (images.float() / 255 - mean) / std
+
+
+class Predictor:
+    """Pictures in (files, PIL images, arrays), names and probabilities out."""
+
+    def __init__(self, model: nn.Module, card: Card) -> None:
+        self.model, self.card = model.eval(), card
+        self.names = card.classes or tuple(str(i) for i in range(card.num_classes))
+
+    def __call__(self, picture: "Path | str | bytes | Image | Tensor", *, top: int = 5) -> Answer:
+        """Answer one picture.
+
+        Args:
+            picture: a file's path or bytes, a PIL image, or uint8 pixels (c, h, w).
+            top: how many classes to name.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return self.answers([self.pixels(picture)], top=top)[0]
+
+    def pixels(self, picture: "Path | str | bytes | Image | Tensor") -> UInt8[Tensor, "c h w"]:
+        """Return a picture's pixels as the model looks at them, before normalisation."""
+        if isinstance(picture, str):
+            picture = Path(picture)
+        if not isinstance(picture, Tensor):
+            picture = decode(picture, self.card.pixels)
+        return frame(picture, self.card.preprocessing)
+
+    def answers(self, pixels: Sequence[UInt8[Tensor, "c h w"]], *, top: int = 5) -> list[Answer]:
+        """Answer pictures that went through `pixels`, as one batch."""
+        scores = self.probabilities(torch.stack(list(pixels)))
+        values, indices = scores.topk(min(top, scores.shape[1]), dim=1)
+        return [
+            Answer(tuple(self.names[i] for i in row), tuple(row), tuple(probabilities))
+            for row, probabilities in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def probabilities(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        """Return each class's probability."""
+        where = next(self.model.parameters()).device
+        images = normalise(images.to(where), self.card.preprocessing)
+        return self.model(images).float().softmax(dim=1).cpu()

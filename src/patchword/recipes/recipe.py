@@ -1,0 +1,26 @@
+"""A recipe is all that it takes to repeat a training but the data and the seed: it is a value."""
+
+from dataclasses import dataclass, field
+
+from patchword.data.augment import Augment, Mixing
+from patchword.engine.optimizers import Optim
+from patchword.engine.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained; what it is, and on what, is said elsewhere."""
+
+    name: str
+    epochs: float = 300.0  # passes over the training pictures
+    batch_size: int = 1024  # pictures per optimizer step, over all devices
+    accumulate: int = 1  # slices that a step's pictures are computed in, to save memory
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    augment: Augment = field(default_factory=Augment)
+    mixing: Mixing = field(default_factory=Mixing)
+    repeats: int = 1  # views of one picture in a batch (repeated augmentation)
+    smoothing: float = 0.0  # share of every target that is spread over all classes
+    drop_rate: float = 0.0  # dropout
+    drop_path_rate: float = 0.0  # stochastic depth of the last block
+    average: float | None = None  # decay of the moving average of the weights

@@ -1,0 +1,99 @@
+"""What each verb's answer looks like on a terminal, or as JSON lines."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from patchword.api import Prediction, TrainedRun
+    from patchword.evaluation.topk import TopK
+
+
+def train(run: "TrainedRun", *, as_json: bool) -> int:
+    """Show nothing more: a training says itself what came out."""
+    return 0
+
+
+def evaluate(found: "TopK", *, as_json: bool) -> int:
+    """Show the scores."""
+    from patchword.training.screen import table
+
+    table({"scored": found})
+    return 0
+
+
+def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
+    """Show a line per model."""
+    if as_json:
+        return _lines(rows)
+    _table(
+        ("model", "parameters", "image", "paper"),
+        [
+            (
+                row["model"],
+                f"{row['parameters'] / 1e6:,.1f} M",
+                "x".join(map(str, row["image_size"])),
+                row["paper"].partition(",")[0],
+            )
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
+    """Show a line per picture; fail only if no picture could be read."""
+    if as_json:
+        _lines(
+            [
+                {"file": a.file, "error": a.error}
+                if a.error
+                else {
+                    "file": a.file,
+                    "answers": [
+                        {"name": n, "probability": p}
+                        for n, p in zip(a.names, a.probabilities, strict=True)
+                    ],
+                }
+                for a in answers
+            ]
+        )
+    else:
+        _table(
+            ("file", "answer", "probability", "then"),
+            [
+                (a.file, f"cannot be read: {a.error}", "", "")
+                if a.error
+                else (
+                    a.file,
+                    a.names[0],
+                    f"{a.probabilities[0]:.1%}",
+                    ", ".join(
+                        f"{n} {p:.1%}"
+                        for n, p in zip(a.names[1:], a.probabilities[1:], strict=True)
+                    ),
+                )
+                for a in answers
+            ],
+        )
+    return 2 if all(answer.error for answer in answers) else 0
+
+
+def _lines(rows: list[dict[str, Any]]) -> int:
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        right = column in ("parameters", "probability")
+        shown.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    Console(highlight=False).print(shown)

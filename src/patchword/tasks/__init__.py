@@ -1,0 +1,1 @@
+"""Tasks: an objective each, trained by the one loop."""

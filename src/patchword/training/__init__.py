@@ -1,0 +1,1 @@
+"""Training: from what a user asked for to a finished run."""

@@ -1,0 +1,160 @@
+"""Look at the data, and choose what was left open."""
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from patchword import models, recipes
+from patchword.checkpoints import load
+from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
+from patchword.data.source import cache, hold_out
+from patchword.engine.devices import device
+from patchword.errors import DataError, ImageError
+from patchword.factory import preprocessing
+from patchword.predictor import Card
+from patchword.recipes.pick import Found, Pick, fitted, pick
+from patchword.recipes.recipe import Recipe
+from patchword.training.settings import Request, overridden
+
+GREY = ("1", "L", "I;16")  # Pillow's modes of pictures without colour
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """All that is settled before anything is measured on the machine."""
+
+    data: Data
+    census: Census
+    card: Card  # of the model that will be trained
+    recipe: Recipe
+    workers: int
+    reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
+
+
+def choose(request: Request) -> Chosen:
+    """Open the data of a request and settle model, image size, recipe and workers.
+
+    Raises:
+        DataError: there is no data that is understood.
+        ConfigError: a name is not known.
+    """
+    data = open_data(request.data, pixels=Pixels(channels=3), seed=request.seed)
+    census = look(data)
+    if census.train.median is None:
+        raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
+    grey = all(mode in GREY for mode, _ in census.train.modes)
+    start = None if request.init is None else load(request.init).card
+    channels = len(start.preprocessing.mean) if start else 1 if grey else 3
+    if channels == 1:
+        data = open_data(request.data, pixels=Pixels(channels=1), seed=request.seed)
+    data, held = held_out(data, request)
+    found = Found(
+        pictures=len(data.train),
+        size=census.train.median,
+        same_size=census.train.smallest == census.train.largest,
+        grey=grey,
+        accelerator=device(request.device).type != "cpu",
+    )
+    picked = pick(found)
+    name = request.model or (start.model if start else picked.model)
+    recipe, reasons = _recipe(request, name, found, picked)
+    workers = _workers(request, found, data)
+    size = _image_size(request, name, picked, start)
+    card = _card(name, size, channels, data, recipe, start)
+    return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
+
+
+def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
+    """Hold a share of the training pictures out, where that is asked for, and say so."""
+    if request.holdout is None:
+        return data, ()
+    if not 0 < request.holdout < 1:
+        raise DataError(f"--holdout is {request.holdout}; wanted: a share between 0 and 1")
+    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.seed)
+    train, validation = Subset(data.train, kept), Subset(data.train, held)
+    words = f"{len(held):,} training pictures are held out as validation pictures (--holdout)"
+    return replace(data, train=train, validation=validation), (words,)
+
+
+def _recipe(
+    request: Request, model: str, found: Found, picked: Pick
+) -> tuple[Recipe, tuple[str, ...]]:
+    name = request.recipe or (picked.recipe if request.model is None else "tiny")
+    recipe = recipes.recipe(name)
+    if name == "tiny":
+        recipe = fitted(recipe, found)
+    elif recipe.batch_size > found.pictures // 10:
+        recipe = replace(recipe, batch_size=max(found.pictures // 10, 1))
+    reasons = picked.reasons if request.model is None else ()
+    return overridden(recipe, request), (*reasons, f"recipe {name}")
+
+
+def _image_size(
+    request: Request, name: str, picked: Pick, start: Card | None
+) -> tuple[int, int]:
+    if request.image_size is not None:
+        return request.image_size
+    if start is not None:
+        return start.preprocessing.image_size
+    return picked.image_size if request.model is None else models.config(name).image_size
+
+
+def _workers(request: Request, found: Found, data: Data) -> int:
+    """Small pictures are made by a thread, photos by processes, one core left for the training."""
+    if request.workers is not None:
+        return request.workers
+    cores = os.cpu_count() or 1
+    return 0 if found.same_size and max(found.size) <= 64 else max(min(cores - 1, 8), 0)
+
+
+def _card(
+    name: str, size: tuple[int, int], channels: int, data: Data, recipe: Recipe, start: Card | None
+) -> Card:
+    from patchword.config import dump
+
+    family = models.family(name)
+    config = replace(
+        family.VARIANTS[name],
+        image_size=size,
+        in_chans=channels,
+        drop_rate=recipe.drop_rate,
+        drop_path_rate=recipe.drop_path_rate,
+    )
+    base = preprocessing(start.preprocessing if start else family.PREPROCESSING, size, channels)
+    if start is None and recipe.name == "tiny":
+        base = measured(data.train, base)
+    return Card(
+        model=name,
+        config=dump(config),
+        num_classes=len(data.train.classes),
+        classes=data.train.classes,
+        preprocessing=base,
+        pixels=Pixels(channels=1 if channels == 1 else 3),
+    )
+
+
+def measured(source: Source, base: Frame, limit: int = 1000) -> Frame:
+    """Return the frame with the mean and deviation of some training pictures' pixels."""
+    sums: list[torch.Tensor] = []
+    for index in np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int).tolist():
+        try:
+            image = frame(source.read(index), base).double().flatten(1) / 255
+        except ImageError:
+            continue
+        sums.append(torch.stack([image.mean(dim=1), image.square().mean(dim=1)]))
+    mean, square = torch.stack(sums).mean(dim=0)
+    std = (square - mean.square()).clamp(min=1e-4).sqrt()
+    rounded = [tuple(round(value, 4) for value in values.tolist()) for values in (mean, std)]
+    return replace(base, mean=rounded[0], std=rounded[1])
+
+
+def in_memory(data: Data) -> Data:
+    """Decode small data sets once."""
+    return replace(
+        data,
+        train=cache(data.train),
+        validation=data.validation and cache(data.validation),
+        test=data.test and cache(data.test),
+    )

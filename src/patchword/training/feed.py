@@ -1,0 +1,117 @@
+"""From batches of pixels to what a classification task reads, on the device that trains."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from patchword.data import Batch, EvalBatches, Frame, Source, TrainBatches, apply_mix, draw_mix
+from patchword.data.loader import loader
+from patchword.errors import DataError, ImageError
+from patchword.predictor import normalise
+from patchword.recipes.recipe import Recipe
+from patchword.tasks.classify import Labelled, smooth
+
+UNREADABLE = 0.05  # share of the pictures that may be unreadable
+FOREVER = 1 << 62
+
+
+class Feed:
+    """Each step's micro-batches, from any step on; pictures that cannot be read are gathered."""
+
+    def __init__(
+        self,
+        source: Source,
+        recipe: Recipe,
+        preprocessing: Frame,
+        *,
+        seed: int,
+        workers: int,
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.preprocessing = recipe, preprocessing
+        self.seed, self.workers, self.device = seed, workers, device
+        self.batches = TrainBatches(
+            source,
+            augment=recipe.augment,
+            frame=preprocessing,
+            batch_size=recipe.batch_size,
+            repeats=recipe.repeats,
+            seed=seed,
+        )
+        self.classes = len(source.classes)
+        self.unreadable: set[int] = set()
+
+    def __call__(self, start: int) -> Iterator[list[Labelled]]:
+        """Yield the micro-batches of step `start`, of the next, and so on.
+
+        Raises:
+            DataError: more pictures are unreadable than may be.
+        """
+        items = loader(self.batches, start=start, stop=FOREVER, workers=self.workers)
+        with closing(items):  # pyright: ignore[reportArgumentType]  # it is a generator
+            for batch in items:
+                self._look(batch)
+                yield self.labelled(batch)
+
+    def labelled(self, batch: Batch) -> list[Labelled]:
+        """Normalise, smooth and mix a batch, and cut it into the step's slices."""
+        images = normalise(batch.images.to(self.device), self.preprocessing)
+        labels = batch.labels.to(self.device)
+        targets = smooth(F.one_hot(labels, self.classes).float(), self.recipe.smoothing)
+        weights = batch.weights.to(self.device)
+        plan = draw_mix(self.recipe.mixing, self.seed, batch.epoch, batch.number)
+        if plan is not None:
+            images, targets = apply_mix(images, targets, plan)
+            weights = weights * weights.unflatten(0, (-1, 2)).flip(1).flatten()
+        slices = self.recipe.accumulate
+        parts = (tensor.chunk(slices) for tensor in (images, targets, weights))
+        return [Labelled(*part) for part in zip(*parts, strict=True)]
+
+    def _look(self, batch: Batch) -> None:
+        broken = batch.indices[batch.weights == 0].tolist()
+        if not broken:
+            return
+        source = self.batches.source
+        self.unreadable.update(broken)
+        if len(self.unreadable) > UNREADABLE * len(source):
+            raise DataError(
+                f"{len(self.unreadable)} of {len(source)} training pictures cannot be read, more "
+                f"than {UNREADABLE:.0%}: {reason(source, broken[0])}; repair or remove them"
+            )
+
+    def complaints(self) -> list[str]:
+        """Say what is wrong with each picture that could not be read."""
+        return [reason(self.batches.source, index) for index in sorted(self.unreadable)]
+
+
+def reason(source: Source, index: int) -> str:
+    """Say why a picture cannot be read."""
+    try:
+        source.read(index)
+    except ImageError as error:
+        return str(error)
+    return f"{source.name(index)} could not be read a moment ago"
+
+
+@torch.inference_mode()
+def scores(
+    model: nn.Module, source: Source, preprocessing: Frame, *, batch_size: int = 256
+) -> tuple[Float[Tensor, "n classes"], Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Answer every picture of a source that can be read.
+
+    Returns:
+        logits, labels, and the pictures' numbers in the source.
+    """
+    where = next(model.parameters()).device
+    batches = EvalBatches(source, frame=preprocessing, batch_size=batch_size)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for batch in loader(batches, start=0, stop=len(batches)):
+        logits = model(normalise(batch.images.to(where), preprocessing)).float().cpu()
+        kept = batch.weights > 0
+        found.append((logits[kept], batch.labels[kept], batch.indices[kept]))
+    logits, labels, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return logits, labels, indices

@@ -1,0 +1,67 @@
+"""What is measured on the machine, once per run: the precision, and the steps that fit."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from patchword.engine.devices import Precision, faster
+from patchword.engine.loop import Plan, step
+from patchword.engine.state import State
+from patchword.errors import ConfigError
+from patchword.training.feed import Feed
+
+WARM = 3  # steps that are not timed
+SAMPLE = 8.0  # seconds of steps that a budget is made from
+RESERVE = 6.0  # seconds for the table and the report
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine trains this network."""
+
+    precision: Precision
+    seconds: dict[Precision, float]  # per step, of those that were tried
+    step: float  # seconds per step with the data, the first few left out
+
+
+def precision(make: Callable[[], State], feed: Feed, plan: Plan) -> dict[Precision, float]:
+    """Time a step of a throw-away network in each precision."""
+    state = make()
+    batches = feed(0)
+    with closing(batches):  # pyright: ignore[reportArgumentType]  # it is a generator
+        batch = next(batches)
+    return faster(lambda kind: step(state, batch, replace(plan, precision=kind)))
+
+
+def pace(make: Callable[[], State], feed: Feed, plan: Plan) -> float:
+    """Return the seconds of a step of a throw-away network, data included."""
+    state = make()
+    batches = feed(0)
+    with closing(batches):  # pyright: ignore[reportArgumentType]  # it is a generator
+        for _ in range(WARM):
+            step(state, next(batches), plan)
+        start, count = time.perf_counter(), 0
+        while time.perf_counter() - start < SAMPLE or count < 2:
+            step(state, next(batches), plan)
+            count += 1
+        return (time.perf_counter() - start) / count
+
+
+def fitting(minutes: float, spent: float, evaluations: float, per_step: float) -> int:
+    """Return the steps that fit into a budget.
+
+    Args:
+        minutes: of wall clock, all told.
+        spent: seconds since the command began.
+        evaluations: seconds of all looks at held-out pictures.
+        per_step: seconds.
+
+    Raises:
+        ConfigError: not one step fits.
+    """
+    steps = int((60 * minutes - spent - evaluations - RESERVE) / per_step)
+    if steps < 1:
+        need = (spent + evaluations + RESERVE + per_step) / 60
+        raise ConfigError(f"--minutes {minutes:g} is too short: one step needs {need:.1f} here")
+    return steps

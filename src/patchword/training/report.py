@@ -1,0 +1,275 @@
+"""The report of a run: its log, its mistakes, and what the network has learnt, as one page."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from patchword.data import Source
+from patchword.data.frame import Frame, frame
+from patchword.engine.run import Run
+from patchword.errors import ImageError
+from patchword.evaluation.topk import TopK, topk
+from patchword.heads.classify import Classifier
+from patchword.inspection.attention import looked_at
+from patchword.inspection.stem import filters, position_similarity
+from patchword.pages.confusion import Confusion
+from patchword.pages.figures import Chart, Series
+from patchword.pages.report import (
+    Attended,
+    ClassRow,
+    Facts,
+    Figure,
+    Filters,
+    Mistake,
+    Report,
+    write_report,
+)
+from patchword.predictor import normalise
+from patchword.training.choose import Chosen
+from patchword.training.screen import clock, size, split_words
+from patchword.training.settings import Settings
+
+MISTAKES, LOOKED_AT = 24, 8
+Answers = tuple[Tensor, Tensor, Tensor]  # logits, labels, numbers of the pictures
+
+
+def report(
+    out: Path,
+    model: Classifier,
+    chosen: Chosen,
+    settings: Settings,
+    answers: dict[str, Answers],
+) -> None:
+    """Write `report.html`; the pictures are those of the last split that was scored."""
+    shown = [name for name in ("validation", "test") if name in answers]
+    split = shown[-1] if shown else None
+    source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
+    found = {name: topk(answers[name][0], answers[name][1]) for name in shown}
+    classes = chosen.data.train.classes
+    rows = Run(out).rows()
+    page = Report(
+        title=f"{settings.request.model or chosen.card.model} on {chosen.data.name}",
+        subtitle=subtitle(settings, split),
+        headline=headline(found, rows, settings),
+        notes=settings.reasons,
+        curves=curves(rows),
+        confusion=Confusion(names=classes, counts=found[split].confusion) if split else None,
+        per_class=per_class(classes, found[split]) if split else (),
+        mistakes=mistakes(source, answers[split]) if source and split else (),
+        attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
+        filters=patch_filters(model),
+        positions=positions(model),
+        facts=facts(out, chosen, settings, model),
+        config=(out / "config.json").read_text(encoding="utf-8"),
+    )
+    write_report(page, out / "report.html")
+
+
+def subtitle(settings: Settings, split: str | None) -> str:
+    """Say in a sentence how the network was trained and what it was scored on."""
+    epochs = settings.steps / settings.steps_per_epoch
+    scored = {
+        "test": "scored once on test pictures that had no part in any choice",
+        "validation": "scored on the validation pictures that its best weights were chosen by",
+        None: "not scored, as there are no held-out pictures",
+    }[split]
+    return (
+        f"Trained for {settings.steps:,} steps of {settings.recipe.batch_size} pictures "
+        f"({epochs:.1f} epochs) by the recipe {settings.recipe.name}, and {scored}."
+    )
+
+
+def headline(
+    found: dict[str, TopK], rows: list[dict[str, Any]], settings: Settings
+) -> tuple[Figure, ...]:
+    """Return the numbers that stand at the top."""
+    figures = [
+        Figure(
+            label=f"{name} top-1",
+            value=f"{scored.top1:.1%}",
+            note=f"95 % interval {scored.interval[0]:.1%} to {scored.interval[1]:.1%}, "
+            f"{scored.count:,} pictures",
+        )
+        for name, scored in reversed(found.items())
+    ]
+    steps = [row for row in rows if "loss" in row]
+    seconds = sum(row["seconds"] for row in steps)
+    seen = settings.steps * settings.recipe.batch_size
+    if steps and seconds:
+        waited = sum(row["seconds"] * row["waiting"] for row in steps) / seconds
+        figures += [
+            Figure(label="training", value=clock(seconds), note=f"{seen:,} pictures seen"),
+            Figure(
+                label="pictures per second",
+                value=f"{seen / seconds:,.0f}",
+                note=f"{waited:.0%} of the time waiting for data",
+            ),
+        ]
+    return tuple(figures)
+
+
+def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
+    """Return loss, validation accuracy and learning rate over the steps."""
+    train = [row for row in rows if "loss" in row]
+    looks = [row for row in rows if "top1" in row]
+
+    def series(name: str, chosen: list[dict[str, Any]], key: str, by: float = 1.0) -> Series:
+        steps = tuple(float(row["step"]) for row in chosen)
+        return Series(name=name, x=steps, y=tuple(row[key] * by for row in chosen))
+
+    losses = [series("training", train, "loss")]
+    if looks:
+        losses.append(series("validation", looks, "validation_loss"))
+    charts = [
+        Chart(
+            title="Loss",
+            x_label="step",
+            y_label="cross-entropy",
+            series=tuple(losses),
+            caption="How wrong the network is, on average. It should fall and level out; "
+            "training falling on while validation rises is overfitting.",
+        )
+    ]
+    if looks:
+        charts.append(
+            Chart(
+                title="Validation accuracy",
+                x_label="step",
+                y_label="top-1, %",
+                series=(series("validation", looks, "top1", 100.0),),
+                caption="Share of the validation pictures answered rightly, as training went on.",
+            )
+        )
+    charts.append(
+        Chart(
+            title="Learning rate",
+            x_label="step",
+            y_label="rate",
+            series=(series("rate", train, "lr"),),
+            caption="How far each step moves the weights: up in the warm-up, then down.",
+        )
+    )
+    return tuple(charts)
+
+
+def per_class(classes: tuple[str, ...], found: TopK) -> tuple[ClassRow, ...]:
+    """Return how each class fared."""
+    counts = found.confusion.sum(axis=1).tolist()
+    rows = zip(classes, counts, found.recall, found.precision, strict=True)
+    return tuple(ClassRow(name=n, count=c, recall=r, precision=p) for n, c, r, p in rows)
+
+
+def mistakes(source: Source, answers: Answers) -> tuple[Mistake, ...]:
+    """Return the wrong answers that the network was surest of."""
+    logits, labels, numbers = answers
+    confidence, said = logits.softmax(dim=1).max(dim=1)
+    wrong = (said != labels).nonzero().flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
+    return tuple(
+        Mistake(
+            picture=pixels(source.read(int(numbers[i]))),
+            name=source.name(int(numbers[i])),
+            truth=source.classes[int(labels[i])],
+            answer=source.classes[int(said[i])],
+            confidence=float(confidence[i]),
+        )
+        for i in worst.tolist()
+    )
+
+
+@torch.inference_mode()
+def attended(model: Classifier, source: Source, preprocessing: Frame) -> tuple[Attended, ...]:
+    """Return where the last block attends to, on pictures spread over the classes."""
+    firsts = np.unique(source.labels, return_index=True)[1]
+    kept: list[tuple[int, Tensor]] = []
+    for index in firsts[np.linspace(0, len(firsts) - 1, min(LOOKED_AT, len(firsts))).astype(int)]:
+        try:
+            kept.append((int(index), frame(source.read(int(index)), preprocessing)))
+        except ImageError:
+            continue
+    if not kept:
+        return ()
+    images = torch.stack([image for _, image in kept])
+    where = next(model.parameters()).device
+    maps = looked_at(model.backbone, normalise(images.to(where), preprocessing)).cpu()
+    return tuple(
+        Attended(
+            title=source.classes[int(source.labels[index])],
+            picture=pixels(image),
+            maps=np.asarray(heads),
+        )
+        for (index, image), heads in zip(kept, maps.numpy(), strict=True)
+    )
+
+
+def patch_filters(model: Classifier) -> Filters | None:
+    """Return the principal components of the patch filters as pictures."""
+    found = filters(model.backbone)
+    if found is None:
+        return None
+    if found.shape[1] not in (1, 3):
+        found = found.mean(dim=1, keepdim=True)
+    return Filters(
+        pictures=tuple(_stretched(component) for component in found),
+        caption="The main patterns that the first layer looks for in a patch, the strongest "
+        "first. Smooth waves and edges are what trained networks learn; noise is an untrained one.",
+    )
+
+
+def _stretched(component: Float[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
+    scaled = component / component.abs().max().clamp(min=1e-12) * 127.5 + 127.5
+    return pixels(scaled.round().clamp(0, 255).to(torch.uint8))
+
+
+def positions(model: Classifier) -> Float[np.ndarray, "rows columns rows columns"] | None:
+    """Return how alike the positions are, for grids that a page can show."""
+    found = position_similarity(model.backbone)
+    if found is None or found.shape[0] * found.shape[1] > 400:
+        return None
+    return found.cpu().numpy()
+
+
+def pixels(image: UInt8[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
+    """Return pixels as pages want them."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def facts(
+    out: Path, chosen: Chosen, settings: Settings, model: Classifier
+) -> tuple[Facts, ...]:
+    """Return what was found, what ran, and where."""
+    census, card = chosen.census, chosen.card
+    splits = {"train": census.train, "validation": census.validation, "test": census.test}
+    parameters = sum(p.numel() for p in model.parameters())
+    machine = json.loads((out / "environment.json").read_text(encoding="utf-8"))
+    data = [(n, split_words("", s).strip()) for n, s in splits.items() if s is not None]
+    network = [
+        ("model", card.model),
+        ("parameters", f"{parameters:,}"),
+        ("image size", f"{size(card.preprocessing.image_size)} pixels"),
+        ("mean, deviation", f"{card.preprocessing.mean}, {card.preprocessing.std}"),
+        ("recipe", settings.recipe.name),
+        ("batch", f"{settings.recipe.batch_size}"),
+        ("optimizer", f"{settings.recipe.optim.name}"),
+        ("seed", f"{settings.request.seed}"),
+        ("precision", settings.precision),
+    ]
+    libraries = ", ".join(f"{k} {v}" for k, v in machine["libraries"].items())
+    place = [
+        ("processor", str(machine["processor"])),
+        ("GPU", str(machine["gpu"] or "none")),
+        ("threads", str(settings.threads)),
+        ("libraries", libraries),
+        ("date", str(machine["date"])),
+        ("command", " ".join(machine["command"])),
+    ]
+    return (
+        Facts(title="Data", rows=tuple(data)),
+        Facts(title="Network and training", rows=tuple(network)),
+        Facts(title="Machine", rows=tuple(place)),
+    )

@@ -1,0 +1,111 @@
+"""What a training prints: what it found, how it goes, what came out."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from patchword.data import SplitCensus
+from patchword.training.choose import Chosen
+from patchword.training.settings import Settings
+
+
+def size(pair: tuple[int, int] | None) -> str:
+    """Write rows and columns as people do."""
+    return "?" if pair is None else f"{pair[0]}x{pair[1]}"
+
+
+def split_words(name: str, split: SplitCensus) -> str:
+    """Describe one split in a line."""
+    counts = [count for count in split.per_class if count]
+    each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
+    sizes = size(split.median)
+    if split.smallest != split.largest:
+        sizes = f"{size(split.smallest)} to {size(split.largest)}, median {sizes}"
+    modes = ", ".join(mode for mode, _ in split.modes)
+    bad = f", {len(split.unreadable)} unreadable" if split.unreadable else ""
+    return f"{name} {split.count:,} pictures ({each} per class), {sizes} pixels, {modes}{bad}"
+
+
+def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) -> list[str]:
+    """Say what was found, picked and assumed, and where it goes."""
+    census, card, recipe = chosen.census, chosen.card, settings.recipe
+    names = ", ".join(card.classes or ())
+    minutes = settings.request.minutes
+    budget = f" in {minutes:g} minutes" if minutes else ""
+    epochs = settings.steps / settings.steps_per_epoch
+    splits = {"train": census.train, "validation": census.validation, "test": census.test}
+    return [
+        f"data      {chosen.data.name}: {card.num_classes} classes "
+        f"({names[:60]}{'...' if len(names) > 60 else ''})",
+        *(f"          {split_words(name, split)}" for name, split in splits.items() if split),
+        f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
+        f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
+        f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
+        f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, seed {settings.request.seed}",
+        f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
+        f"{settings.workers} data processes",
+        *(f"assumed   {line}" for line in settings.reasons),
+        f"writing   {out}",
+    ]
+
+
+class Progress:
+    """One refreshing line on a terminal; a line now and then where the output is kept."""
+
+    def __init__(self, steps: int, *, every: float = 15.0) -> None:
+        self.steps, self.every = steps, every
+        self.terminal = sys.stdout.isatty()
+        self.last = self.start = time.monotonic()
+        self.first: int | None = None
+        self.score = ""
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Show a row of the log."""
+        if "loss" not in row:
+            self.score = f"  validation {row['top1']:.1%}"
+            return
+        step, now = row["step"], time.monotonic()
+        self.first = step if self.first is None else self.first
+        left = "" if step == self.first else clock((now - self.start) / (step - self.first) * (self.steps - step))
+        if self.first == step:
+            self.start = now
+        line = (
+            f"step {step:,}/{self.steps:,}  loss {row['loss']:.4f}  lr {row['lr']:.2e}  "
+            f"{row['images_per_second']:,.0f} images/s  data {row['waiting']:.0%}  left {left or '?'}"
+            f"{self.score}"
+        )
+        if self.terminal:
+            print(f"\r\x1b[2K{line}", end="\n" if step == self.steps else "", flush=True)
+        elif step == self.steps or now - self.last > self.every:
+            print(line, flush=True)
+            self.last = now
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as minutes and seconds, or hours."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def table(scores: Mapping[str, Any]) -> None:
+    """Print the scores of each split."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    for column in ("pictures", "count", "top-1", "95 % interval", "top-5", "loss"):
+        shown.add_column(column, justify="left" if column == "pictures" else "right")
+    for name, found in scores.items():
+        low, high = found.interval
+        shown.add_row(
+            name,
+            f"{found.count:,}",
+            f"{found.top1:.2%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{found.top5:.2%}",
+            f"{found.loss:.4f}",
+        )
+    Console(highlight=False).print(shown)

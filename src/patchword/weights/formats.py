@@ -1,0 +1,192 @@
+"""Weights under other names.
+
+A `Format` is how one outside project names the tensors of one of our classifiers: a list of
+rules that are read both ways, so every format that loads also saves. In a rule `#` stands for a
+number and `*` for the rest of a name, in the same order on both sides.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from patchword.errors import WeightsError
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One tensor, or one per block, under their name and under ours.
+
+    Several names of theirs are equal parts of one tensor of ours along its first axis, as
+    queries, keys and values are.
+    """
+
+    theirs: str | tuple[str, ...]
+    ours: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Their names."""
+        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+
+def rename(name: str, old: str, new: str) -> str | None:
+    """Return a name under a pattern's other side, or None where the pattern is not about it."""
+    pattern = re.escape(old).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
+    match = re.fullmatch(pattern, name)
+    if match is None:
+        return None
+    found = iter(match.groups())
+    return re.sub(r"[#*]", lambda _: next(found), new)
+
+
+class Format:
+    """One outside project's names.
+
+    Args:
+        name: of the project.
+        rules: about the backbone's tensors, named as in the backbone.
+        head: about the classifier's; the names of ours begin with `head.`.
+        root: what may stand before their backbone's names; a classifier has the first that fits.
+        ignore: their tensors, without the root, that have no part in our network.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *rules: Rule,
+        head: tuple[Rule, ...] = (),
+        root: tuple[str, ...] = ("",),
+        ignore: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.root, self.ignore = name, root, ignore
+        backbone = tuple(Rule(rule.parts, f"backbone.{rule.ours}") for rule in rules)
+        self.rules, self.head = backbone, head
+
+    def _bare(self, name: str) -> str:
+        root = next((r for r in self.root if r and name.startswith(r)), "")
+        return name.removeprefix(root)
+
+    def _ours(self, name: str) -> tuple[str, int, int] | None:
+        """Return our name for one of theirs, which part of it this is, and of how many."""
+        for rule in (*self.rules, *self.head):
+            bare = self._bare(name) if rule in self.rules else name
+            for part, pattern in enumerate(rule.parts):
+                new = rename(bare, pattern, rule.ours)
+                if new is not None:
+                    return new, part, len(rule.parts)
+        return None
+
+    def ignores(self, name: str) -> bool:
+        """Tell whether a tensor of theirs is known to have no part in our network."""
+        return any(rename(self._bare(name), pattern, "") == "" for pattern in self.ignore)
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Tell whether all names are of this format."""
+        return all(self._ours(name) is not None or self.ignores(name) for name in names)
+
+    def load(self, theirs: Tensors) -> dict[str, Tensor]:
+        """Return their tensors under a classifier's names.
+
+        Raises:
+            WeightsError: some names are not of this format, or a part of a tensor is missing.
+        """
+        parts: dict[str, list[Tensor | None]] = {}
+        unknown: list[str] = []
+        for name, tensor in theirs.items():
+            found = self._ours(name)
+            if found is not None:
+                new, part, count = found
+                parts.setdefault(new, [None] * count)[part] = tensor
+            elif not self.ignores(name):
+                unknown.append(name)
+        if unknown:
+            raise WeightsError(f"not names of the {self.name} format: {', '.join(unknown)}")
+        return {name: _joined(name, pieces) for name, pieces in parts.items()}
+
+    def save(self, ours: Tensors, *, root: str | None = None) -> dict[str, Tensor]:
+        """Return a classifier's tensors under their names.
+
+        Args:
+            ours: the classifier's `state_dict`.
+            root: what to put before the backbone's names; the first of the format's if None.
+        """
+        root = self.root[0] if root is None else root
+        result: dict[str, Tensor] = {}
+        for name, tensor in ours.items():
+            for rule in (*self.rules, *self.head):
+                names = [rename(name, rule.ours, theirs) for theirs in rule.parts]
+                if names[0] is not None:
+                    before = root if rule in self.rules else ""
+                    pieces = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+                    result |= {f"{before}{n}": p for n, p in zip(names, pieces, strict=True)}
+                    break
+            else:
+                raise WeightsError(f"the {self.name} format has no name for {name}")
+        return result
+
+
+def _joined(name: str, pieces: list[Tensor | None]) -> Tensor:
+    there = [piece for piece in pieces if piece is not None]
+    if len(there) != len(pieces):
+        raise WeightsError(f"{len(pieces) - len(there)} of the {len(pieces)} parts of {name} are missing")
+    return there[0] if len(there) == 1 else torch.cat(there)
+
+
+def recognise(formats: Iterable[Format], names: Iterable[str]) -> Format:
+    """Return the first format that all names are of.
+
+    Raises:
+        WeightsError: there is none; shows the names that the nearest format does not know.
+    """
+    names, formats = list(names), list(formats)
+    for format_ in formats:
+        if format_.knows(names):
+            return format_
+    strange = {f.name: [n for n in names if not f.knows([n])] for f in formats}
+    nearest = min(strange, key=lambda name: len(strange[name]))
+    raise WeightsError(
+        f"the tensors are of no known format; {nearest} does not know "
+        f"{', '.join(strange[nearest][:8])}{', ...' if len(strange[nearest]) > 8 else ''}"
+    )
+
+
+def fill(model: nn.Module, tensors: Tensors, *, fresh: Iterable[str] = ()) -> None:
+    """Copy weights into a model, every tensor accounted for.
+
+    Args:
+        model: is changed in place.
+        tensors: named as the model names its own.
+        fresh: tensors, or beginnings that end in a dot, that keep their fresh values, e.g.
+            `["head."]` to fine-tune on other classes. Naming one that is not there is an error.
+
+    Raises:
+        WeightsError: anything is missing, left over, or of another shape; lists all of it.
+    """
+    fresh = tuple(fresh)
+    own = model.state_dict()
+
+    def kept(name: str) -> bool:
+        return any(_covers(entry, name) for entry in fresh)
+
+    wanted = {name: tensor.shape for name, tensor in own.items() if not kept(name)}
+    given = {name: tensor for name, tensor in tensors.items() if not kept(name)}
+    faults = [f"missing {n}" for n in wanted if n not in given]
+    faults += [f"left over {n}" for n in given if n not in wanted]
+    faults += [
+        f"shape of {n}: {tuple(given[n].shape)} for {tuple(wanted[n])}"
+        for n in wanted
+        if n in given and given[n].shape != wanted[n]
+    ]
+    faults += [f"not there {f}" for f in fresh if not any(_covers(f, n) for n in own)]
+    if faults:
+        raise WeightsError(f"the weights do not fit the model: {'; '.join(faults)}")
+    model.load_state_dict(given, strict=False)
+
+
+def _covers(entry: str, name: str) -> bool:
+    return name == entry or (entry.endswith(".") and name.startswith(entry))

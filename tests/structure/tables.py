@@ -1,0 +1,105 @@
+"""What the laws hold the sources against: amend these tables, not the laws.
+
+A room is a folder or a file directly in the package. Whatever a table excuses stands beside its
+reason, and an excuse that is no longer needed is itself a fault.
+"""
+
+ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
+    "errors",
+    "config files",
+    "layers data pages optim",
+    "features",
+    "weights",
+    "predictor",
+    "models heads",
+    "factory",
+    "checkpoints",
+    "tasks evaluation inspection",
+    "engine",
+    "recipes",
+    "studies export serving",
+    "training",
+    "api",
+    "show",
+    "__init__",
+    "cli",
+    "__main__",
+)
+
+NARROWER = {  # rooms that may import less than what lies below them
+    "layers": "errors config",
+    "data": "errors config files",  # knows samples, not models
+    "pages": "errors files",  # knows what it is given to show, nothing that computed it
+    "optim": "errors config",
+    "weights": "errors config files layers features data",
+    "models": "errors config layers features weights predictor data",
+    "heads": "errors config layers features weights predictor",
+}
+
+PARTS = {  # the only modules of a room that another may import
+    ("engine", "tasks"): ("base",),  # the loop knows `Task`, no concrete task
+    ("models", "data"): ("frame",),  # how pictures are framed is part of a model's preprocessing
+    ("weights", "data"): ("frame",),
+}
+
+FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
+    ("deit", "vit"): "DeiT is ViT with one more token",
+}
+
+INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
+    "recipes/pick.py": "chooses among the recipes",
+    "recipes/recipe.py": "what every recipe is made of",
+    "tasks/base.py": "what every task is",
+}
+
+PAPER_ROOMS = ("models", "heads", "tasks", "recipes")
+DECLARATIVE = ("VARIANTS", "FORMATS", "Format")  # tables: by their name or by what they make
+
+FAMILY_LINES = 250  # without its declarative tables
+FILE_LINES = 300
+FUNCTION_LINES = 50
+EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
+    "api.py:train": "a parameter and its line of help for each flag of the command",
+}
+
+PARAMETERS = 8
+WIDE = {  # "room/file.py:Class.method" -> why it takes more
+    "api.py:train": "the flags of the command are its parameters",
+}
+FOREIGN_SIGNATURES = {"train", "requires_grad_", "zero_grad"}  # torch's own, flag and all
+
+FORBIDDEN_NAMES = ("utils", "util", "common", "misc", "helpers", "helper")
+
+LIGHT = ("__init__.py", "__main__.py", "cli.py", "config.py", "errors.py", "files.py")
+ON_TOP = {  # libraries that a file may import at its top, and where; a light file imports none
+    "PIL": ("data/", "pages/", "predictor.py"),
+    "jaxtyping": ("",),
+    "numpy": ("",),
+    "safetensors": ("engine/", "weights/"),
+    "torch": ("",),
+}
+IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that they serve
+    "PIL": ("",),
+    "jinja2": ("pages/",),
+    "markupsafe": ("pages/",),
+    "pyarrow": ("data/",),
+    "pydantic": ("config.py",),
+    "rich": ("",),
+    "safetensors": ("",),
+    "sklearn": ("data/",),
+    "torchvision": ("data/", "tasks/"),
+    "tyro": ("cli.py",),
+}
+
+DECORATORS = """
+    abstractmethod cache cached_property classmethod contextmanager dataclass final inference_mode
+    jaxtyped lru_cache no_grad overload override property runtime_checkable setter staticmethod
+    total_ordering unique wraps
+"""  # that only define
+PURE_CALLS = """
+    bytes dict enumerate field float frozenset int len list logging.getLogger max min namedtuple
+    partial range re.compile replace set slice sorted str sum tuple zip
+"""  # that a file may make at its top; so it may constructors, which begin with a capital
+
+EXPORTS = "_HOMES"  # in __init__.py: public name -> module that defines it
+COMMAND_LESS: set[str] = set()  # functions of the API that no command line could call
