@@ -24,7 +24,15 @@ _HOMES = {
     "predict": "patchword.api",
     "train": "patchword.api",
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "PatchwordError",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load",
+    "predict",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

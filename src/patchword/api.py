@@ -109,7 +109,7 @@ def train(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     workers: int | None = None,
     device: str = "auto",
-    compile: bool = False,  # noqa: A002  # the field's word
+    compile: bool = False,  # the field's word
     init: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
     config: str | PathLike[str] | None = None,

@@ -69,7 +69,7 @@ def save(
     model: Classifier,
     folder: str | Path,
     *,
-    format: Literal["patchword", "timm", "transformers"] = "patchword",  # noqa: A002  # the word
+    format: Literal["patchword", "timm", "transformers"] = "patchword",  # the word
 ) -> None:
     """Write a classifier into a folder: `model.safetensors`, and `config.json` beside it.
 
@@ -87,7 +87,9 @@ def save(
         name = f"{format} distilled" if distilled and format == "transformers" else format
         known = {f.name: f for f in models.family(model.card.model).FORMATS}
         if name not in known:
-            raise ConfigError(f"{model.card.model} is not written as {name}; {suggest(name, known)}")
+            raise ConfigError(
+                f"{model.card.model} is not written as {name}; {suggest(name, known)}"
+            )
         tensors = known[name].save(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -95,7 +97,7 @@ def save(
     write(folder / "model.safetensors", tensors)
 
 
-def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]:  # noqa: A002
+def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]:
     """Return the files that another project writes beside weights, by name."""
     names = card.classes or tuple(f"LABEL_{i}" for i in range(card.num_classes))
     if format == "timm":
@@ -109,7 +111,9 @@ def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]
 def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tensor]]:
     found = read_json(folder / "config.json")
     if (folder / SHARDS).exists():
-        raise WeightsError(f"{folder} holds sharded weights; join them into model.safetensors first")
+        raise WeightsError(
+            f"{folder} holds sharded weights; join them into model.safetensors first"
+        )
     file = next((f for f in WEIGHT_FILES if (folder / f).exists()), None)
     if file is None:
         raise WeightsError(f"{folder} holds no weights; a run has them when it is finished")
@@ -125,7 +129,9 @@ def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tenso
 def _card_of_transformers(found: dict[str, Any], folder: Path) -> Card:
     kind = {"vit": "vit_base_patch16_224", "deit": "deit_base_patch16_224"}
     if found["model_type"] not in kind:
-        raise ConfigError(f"transformers' {found['model_type']!r} is not supported; {', '.join(kind)} are")
+        raise ConfigError(
+            f"transformers' {found['model_type']!r} is not supported; {', '.join(kind)} are"
+        )
     settings = from_transformers(found)
     name = _nearest(kind[found["model_type"]], settings)
     labels = found.get("id2label") or {"0": "0", "1": "1"}  # transformers' default is two
@@ -189,6 +195,7 @@ def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
         return fits[0]
     names = ", ".join(card.model for card in fits)
     raise ConfigError(
-        f"the tensors fit {names}: say which with model=" if fits
+        f"the tensors fit {names}: say which with model="
+        if fits
         else "the tensors fit no model that is known: say what they are with model="
     )

@@ -113,7 +113,7 @@ def parsed(
 
 
 def described(function: Callable[..., Any], gather: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of the same parameters and docstring that gathers what it is called with."""
+    """Return a function with the same parameters and help that gathers what it is given."""
     from os import PathLike
 
     from tyro.conf import Positional
@@ -137,7 +137,7 @@ def described(function: Callable[..., Any], gather: Callable[..., Any]) -> Calla
 
     called.__doc__ = function.__doc__
     called.__annotations__ = {p.name: p.annotation for p in placed}
-    called.__signature__ = Signature(placed)  # pyright: ignore[reportFunctionMemberAccess]
+    called.__signature__ = Signature(placed)
     return called
 
 

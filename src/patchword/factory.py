@@ -6,13 +6,12 @@ from fnmatch import fnmatchcase
 
 from patchword import models
 from patchword.config import dump, parse
-from patchword.errors import ConfigError
 from patchword.data.frame import Frame
+from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier, classifier
 from patchword.layers import Position
 from patchword.predictor import Card
 from patchword.weights import fill
-
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -67,9 +67,7 @@ class Backbone(nn.Module, ABC):
     norm: nn.Module
 
     @abstractmethod
-    def forward(
-        self, images: Float[Tensor, "b c *grid"], taps: Sequence[str] = ()
-    ) -> Features:
+    def forward(self, images: Float[Tensor, "b c *grid"], taps: Sequence[str] = ()) -> Features:
         """Encode images, normalised as the weights expect.
 
         Args:

@@ -1,13 +1,13 @@
 """Files that are there whole, or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """Yield a path to write to; when the block ends well, it becomes `path` in one step.
 
     A process that dies inside leaves the old file as it was, and a `.part` beside it that the

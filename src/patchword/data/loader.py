@@ -5,7 +5,7 @@ they are.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Literal, TypeVar
@@ -28,7 +28,7 @@ def loader(
     step: int = 1,
     workers: int = 0,
     context: Context | None = None,
-) -> Iterator[Item]:
+) -> Generator[Item]:
     """Yield the items start, start + step, ... below stop; the same for any number of workers.
 
     Closing the iterator ends its thread or processes.
@@ -51,7 +51,7 @@ def loader(
         yield from _by_thread(dataset, items)
 
 
-def _by_thread(dataset: Dataset[Item], items: range) -> Iterator[Item]:
+def _by_thread(dataset: Dataset[Item], items: range) -> Generator[Item]:
     numbers = iter(items)
     pool = ThreadPoolExecutor(1, thread_name_prefix="patchword-data")
     try:
@@ -66,7 +66,7 @@ def _by_thread(dataset: Dataset[Item], items: range) -> Iterator[Item]:
 
 def _by_processes(
     dataset: Dataset[Item], items: range, workers: int, context: Context | None
-) -> Iterator[Item]:
+) -> Generator[Item]:
     made = DataLoader(
         dataset,
         batch_size=None,

@@ -1,6 +1,6 @@
 """An exponential moving average of the weights (Polyak and Juditsky 1992)."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -24,14 +24,14 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         now = self.module.state_dict()
         moving = [name for name, tensor in now.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
             [self.tensors[name] for name in moving], [now[name] for name in moving], 1 - decay
         )
         for name in now.keys() - set(moving):
             self.tensors[name].copy_(now[name])
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> Generator[None]:
         """Let the module have the averaged weights inside the block, and its own after it."""
         own = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
         _copy(self.module, self.tensors)

@@ -6,8 +6,8 @@ batches come from the data's, and what a step is made of the optimizer's. To tra
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ class Plan:
 
 
 def fit(
-    state: State,
+    state: State[Any],
     feed: Feed,
     plan: Plan,
     run: Run,
@@ -72,28 +72,19 @@ def fit(
     found = run.restore()
     if found is not None:
         state.restore(*found)
-    saved_at = clock = time.perf_counter()
-    waiting = 0.0
+    timer, saved_at = Timer(), time.perf_counter()
     batches = feed(state.step)
     while state.step < plan.steps:
-        before = time.perf_counter()
-        now = next(batches)
-        waiting += time.perf_counter() - before
-        step(state, now, plan)
-        done = state.step
-
+        with timer.waiting():
+            now = next(batches)
+        done = step(state, now, plan)
+        rows: list[Mapping[str, Any]] = []
         if due(done, plan.log, plan):
-            seconds = time.perf_counter() - clock
-            since = (done - 1) % plan.log + 1
-            row = {"step": done, "loss": finite(state.running, done) / since, "lr": _rate(state)}
-            row |= {"seconds": seconds, "waiting": waiting / seconds}
-            row["images_per_second"] = since * plan.batch_size / seconds
-            run.log(row)
-            watch(row)
-            state.running.zero_()
-            clock, waiting = time.perf_counter(), 0.0
+            rows.append(progress(state, plan, timer))
         if due(done, plan.evaluate, plan) and evaluate is not None:
-            row = {"step": done, **evaluation(state, evaluate, run)}
+            rows.append({"step": done, **evaluation(state, evaluate, run)})
+            timer.start()
+        for row in rows:
             run.log(row)
             watch(row)
         stopping = stop()
@@ -101,27 +92,62 @@ def fit(
             finite(state.running, done)
             run.save(done, state.tensors(), state.notes())
             saved_at = time.perf_counter()
-            if stopping and done < plan.steps:
-                raise Stopped(
-                    f"stopped at step {done} of {plan.steps}; the same command goes on from there"
-                )
+        if stopping and done < plan.steps:
+            raise Stopped(f"stopped at step {done} of {plan.steps}; the same command goes on")
 
 
-def step(state: State, batches: list[Any], plan: Plan) -> None:
-    """Take one optimizer step on some micro-batches."""
+class Timer:
+    """Seconds since the last row of the log, and those of them spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin a row."""
+        self.began, self.waited = time.perf_counter(), 0.0
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Count the time inside the block as waiting."""
+        before = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - before
+
+
+def progress(state: State[Any], plan: Plan, timer: Timer) -> Mapping[str, Any]:
+    """Return a row for the log, and begin the next one."""
+    seconds = time.perf_counter() - timer.began
+    since = (state.step - 1) % plan.log + 1
+    row = {
+        "step": state.step,
+        "loss": finite(state.running, state.step) / since,
+        "lr": max(group["lr"] for group in state.optimizer.param_groups),
+        "seconds": seconds,
+        "images_per_second": since * plan.batch_size / seconds,
+        "waiting": timer.waited / seconds,
+    }
+    state.running.zero_()
+    timer.start()
+    return row
+
+
+def step(state: State[Any], batches: list[Any], plan: Plan) -> int:
+    """Take one optimizer step on some micro-batches, and return how many are done."""
     rate = plan.schedule.rate(state.step, plan.steps, plan.warmup)
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak"] * rate
     state.task.train()
-    loss = state.optimizer.step(partial(gradient, state, batches, plan))
+    closure = partial(gradient, state, batches, plan)
+    loss = state.optimizer.step(closure)  # pyright: ignore[reportArgumentType, reportCallIssue]
     state.step += 1
     if state.average is not None:
         state.average.update(state.step)
     state.task.after_step(state.step / plan.steps)
     state.running += loss
+    return state.step
 
 
-def gradient(state: State, batches: list[Any], plan: Plan) -> Tensor:
+def gradient(state: State[Any], batches: list[Any], plan: Plan) -> Tensor:
     """Leave the gradient of a step's micro-batches in the parameters, and return their loss.
 
     It is the optimizer's closure, so one that needs two gradients per step, such as SAM, calls
@@ -166,7 +192,7 @@ def address(seed: int, step: int, number: int) -> int:
 
 
 def evaluation(
-    state: State, evaluate: Callable[[], Mapping[str, float]], run: Run
+    state: State[Any], evaluate: Callable[[], Mapping[str, float]], run: Run
 ) -> Mapping[str, float]:
     """Score the weights as they are used, and keep them if they are the best so far."""
     state.task.eval()
@@ -196,7 +222,3 @@ def finite(loss: Tensor, step: int) -> float:
 def due(done: int, every: int, plan: Plan) -> bool:
     """Tell whether something falls due: at every so many steps, and at the end."""
     return done % every == 0 or done == plan.steps
-
-
-def _rate(state: State) -> float:
-    return max(group["lr"] for group in state.optimizer.param_groups)

@@ -46,7 +46,7 @@ def groups(
     decays = {
         id(module.weight)
         for module in model.modules()
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
     }
     hidden = {id(p) for part in parts[1:] for p in part.parameters() if p.ndim == 2}
     sorted_: dict[tuple[float, float, bool], list[nn.Parameter]] = {}

@@ -1,12 +1,12 @@
 """A run directory: everything one training left behind, and all it takes to go on.
 
-    runs/photos/
-    ├── config.json        the model and every setting, in full, as they ran
-    ├── environment.json   versions, machine, command
-    ├── log.jsonl          one object per logged step: {"step": 100, "loss": 1.91, ...}
-    ├── checkpoints/       step-00000500.safetensors: the newest two, and best.safetensors
-    ├── model.safetensors  the trained weights, when the training is done
-    └── report.html
+runs/photos/
+├── config.json        the model and every setting, in full, as they ran
+├── environment.json   versions, machine, command
+├── log.jsonl          one object per logged step: {"step": 100, "loss": 1.91, ...}
+├── checkpoints/       step-00000500.safetensors: the newest two, and best.safetensors
+├── model.safetensors  the trained weights, when the training is done
+└── report.html
 """
 
 import json

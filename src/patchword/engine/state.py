@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from patchword.engine.average import Average
 from patchword.tasks.base import Task
 from patchword.weights import fill
 
+T = TypeVar("T", bound=Task)
+
 
 @dataclass
-class State:
+class State(Generic[T]):
     """All that a training step changes."""
 
-    task: Task
+    task: T
     optimizer: Optimizer
     average: Average | None = None
     best: float | None = None  # highest score on the validation pictures so far

@@ -51,14 +51,11 @@ class Classifier(nn.Module):
         scores = list(self.heads(images).values())
         return scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
 
-    def heads(
-        self, images: Float[Tensor, "b c *grid"]
-    ) -> dict[str, Float[Tensor, "b classes"]]:
+    def heads(self, images: Float[Tensor, "b c *grid"]) -> dict[str, Float[Tensor, "b classes"]]:
         """Score images once per head, by the readout's name."""
         parts = self.backbone(images).pooled.chunk(len(self.head), dim=1)
         return {
-            name: head(part)
-            for (name, head), part in zip(self.head.items(), parts, strict=True)
+            name: head(part) for (name, head), part in zip(self.head.items(), parts, strict=True)
         }
 
     def predictor(self) -> Predictor:

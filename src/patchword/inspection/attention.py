@@ -1,6 +1,6 @@
 """Attention maps of a model that runs as it always does, by hooks on `Attend`."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ def attention_weights(
 
 
 @contextmanager
-def record(model: nn.Module) -> Iterator[dict[str, Float[Tensor, "b h n m"]]]:
+def record(model: nn.Module) -> Generator[dict[str, Float[Tensor, "b h n m"]]]:
     """Gather every attention map of the forward passes inside the block, by module name.
 
     >>> with record(model) as seen:

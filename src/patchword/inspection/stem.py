@@ -1,5 +1,7 @@
 """What the first layer has learnt: patch filters, and which positions are alike."""
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -7,6 +9,8 @@ from torch import Tensor, nn
 
 from patchword.features import Backbone
 from patchword.layers import PatchEmbed, Position
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def filters(
@@ -41,7 +45,7 @@ def position_similarity(
         return None
     config = backbone.config
     rows, columns = (side // config.patch_size for side in config.image_size)
-    table = position((rows, columns))[0, position.prefix :].detach().float()
+    table: Tensor = position((rows, columns))[0, position.prefix :].detach().float()
     table = table - table.mean(dim=0)
     if not table.abs().max() > 0:
         return None
@@ -49,5 +53,5 @@ def position_similarity(
     return (table @ table.T).view(rows, columns, rows, columns)
 
 
-def _first(model: nn.Module, kind: type[nn.Module]) -> "nn.Module | None":
+def _first(model: nn.Module, kind: type[M]) -> M | None:
     return next((module for module in model.modules() if isinstance(module, kind)), None)

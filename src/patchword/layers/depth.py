@@ -1,6 +1,6 @@
 """Stochastic depth (Huang et al. 2016, arXiv:1603.09382): branches left out while training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -46,7 +46,7 @@ def dropping(model: nn.Module) -> list[StochasticDepth]:
 
 
 @contextmanager
-def depth_masks(parts: list[StochasticDepth], kept: Bool[Tensor, "layers b"]) -> Iterator[None]:
+def depth_masks(parts: list[StochasticDepth], kept: Bool[Tensor, "layers b"]) -> Generator[None]:
     """Let each part keep the images that its row says, inside the block."""
     for part, row in zip(parts, kept, strict=True):
         part.kept = row

@@ -47,6 +47,8 @@ class Position(nn.Module, ABC):
 class LearnedPosition(Position):
     """A learned vector per cell in reading order (ViT's 1-D positions) and per prefix token."""
 
+    mode: Resample
+
     def __init__(self, grid: Grid, dim: int, *, prefix: int, mode: Resample) -> None:
         super().__init__()
         self.grid, self.prefix, self.mode = grid, prefix, mode
@@ -65,10 +67,9 @@ class LearnedPosition(Position):
         """Resample the other's table to this grid."""
         if not isinstance(old, LearnedPosition) or old.grid == self.grid:
             return ""
-        before = old.table[:, old.prefix :].norm().item() / old.table[:, old.prefix :].numel() ** 0.5
+        before = rms(old.table[:, old.prefix :])
         self.table.copy_(old(self.grid))
-        cells = self.table[:, self.prefix :]
-        after = cells.norm().item() / cells.numel() ** 0.5
+        after = rms(self.table[:, self.prefix :])
         size = "x".join
         return (
             f"positions resampled from {size(map(str, old.grid))} to {size(map(str, self.grid))} "
@@ -76,8 +77,15 @@ class LearnedPosition(Position):
         )
 
 
+def rms(table: Float[Tensor, "1 n d"]) -> float:
+    """Return the root mean square of a table's numbers."""
+    return table.square().mean().sqrt().item()
+
+
 class RowColumnPosition(Position):
     """A learned vector per row beside one per column, half the channels each (ViT's 2-D)."""
+
+    mode: Resample
 
     def __init__(self, grid: Grid, dim: int, *, mode: Resample) -> None:
         super().__init__()

@@ -33,6 +33,4 @@ VARIANTS = {
     "deit_base_distilled_patch16_384": sized(distilled(BASE), 384),
 }
 
-PREPROCESSING = Frame(
-    image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-)
+PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -67,9 +67,7 @@ class ViTConfig:
 
 def sized(config: ViTConfig, side: int, patch_size: int | None = None) -> ViTConfig:
     """Return the same network for square images, and perhaps patches, of another side in pixels."""
-    return replace(
-        config, image_size=(side, side), patch_size=patch_size or config.patch_size
-    )
+    return replace(config, image_size=(side, side), patch_size=patch_size or config.patch_size)
 
 
 TINY = ViTConfig(embed_dim=192, num_heads=3)
@@ -156,6 +154,7 @@ TIMM = Format(
     Rule("fc_norm.*", "fc_norm.*"),
     head=(Rule("head.*", "head.label.*"), Rule("head_dist.*", "head.distillation.*")),
 )
+
 
 def transformers_format(
     name: str, layer: str, names: dict[str, str], *, distilled: bool = False

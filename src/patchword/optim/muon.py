@@ -45,7 +45,7 @@ class Muon(Optimizer):
             part.step()
         return loss
 
-    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001  # torch's signature
+    def zero_grad(self, set_to_none: bool = True) -> None:  # torch's signature
         """Drop the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none)

@@ -35,12 +35,15 @@ def pick(found: Found) -> Pick:
     side = max(found.size)
     if found.same_size and side <= SMALL:
         model = "vit_mini_patch2_8" if side <= 16 else "vit_mini_patch4_28"
-        why = f"the pictures are {found.size[0]}x{found.size[1]} pixels, so they are read as they are"
+        why = (
+            f"the pictures are {found.size[0]}x{found.size[1]} pixels, so they are read as they are"
+        )
         return Pick(model, found.size, "tiny", (why,))
     if found.accelerator and found.pictures >= 10_000:
         why = f"{found.pictures:,} pictures and a GPU: a small ViT by DeiT's recipe"
         return Pick("deit_small_patch16_224", (224, 224), "deit", (why,))
-    why = f"{found.pictures:,} pictures{'' if found.accelerator else ' and no GPU'}: a mini ViT at 64 pixels"
+    machine = "" if found.accelerator else " and no GPU"
+    why = f"{found.pictures:,} pictures{machine}: a mini ViT at 64 pixels"
     return Pick("vit_mini_patch8_64", (64, 64), "tiny", (why,))
 
 

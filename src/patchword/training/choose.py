@@ -91,9 +91,7 @@ def _recipe(
     return overridden(recipe, request), (*reasons, f"recipe {name}")
 
 
-def _image_size(
-    request: Request, name: str, picked: Pick, start: Card | None
-) -> tuple[int, int]:
+def _image_size(request: Request, name: str, picked: Pick, start: Card | None) -> tuple[int, int]:
     if request.image_size is not None:
         return request.image_size
     if start is not None:

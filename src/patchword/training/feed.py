@@ -1,6 +1,6 @@
 """From batches of pixels to what a classification task reads, on the device that trains."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from patchword.data import Batch, EvalBatches, Frame, Source, TrainBatches, apply_mix, draw_mix
 from patchword.data.loader import loader
+from patchword.data.mix import neighbours
 from patchword.errors import DataError, ImageError
 from patchword.predictor import normalise
 from patchword.recipes.recipe import Recipe
@@ -45,14 +46,14 @@ class Feed:
         self.classes = len(source.classes)
         self.unreadable: set[int] = set()
 
-    def __call__(self, start: int) -> Iterator[list[Labelled]]:
+    def __call__(self, start: int) -> Generator[list[Labelled]]:
         """Yield the micro-batches of step `start`, of the next, and so on.
 
         Raises:
             DataError: more pictures are unreadable than may be.
         """
         items = loader(self.batches, start=start, stop=FOREVER, workers=self.workers)
-        with closing(items):  # pyright: ignore[reportArgumentType]  # it is a generator
+        with closing(items):
             for batch in items:
                 self._look(batch)
                 yield self.labelled(batch)
@@ -66,7 +67,7 @@ class Feed:
         plan = draw_mix(self.recipe.mixing, self.seed, batch.epoch, batch.number)
         if plan is not None:
             images, targets = apply_mix(images, targets, plan)
-            weights = weights * weights.unflatten(0, (-1, 2)).flip(1).flatten()
+            weights = weights * neighbours(weights)
         slices = self.recipe.accumulate
         parts = (tensor.chunk(slices) for tensor in (images, targets, weights))
         return [Labelled(*part) for part in zip(*parts, strict=True)]

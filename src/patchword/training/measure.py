@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from patchword.engine.devices import Precision, faster
 from patchword.engine.loop import Plan, step
@@ -16,29 +17,20 @@ SAMPLE = 8.0  # seconds of steps that a budget is made from
 RESERVE = 6.0  # seconds for the table and the report
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast this machine trains this network."""
-
-    precision: Precision
-    seconds: dict[Precision, float]  # per step, of those that were tried
-    step: float  # seconds per step with the data, the first few left out
-
-
-def precision(make: Callable[[], State], feed: Feed, plan: Plan) -> dict[Precision, float]:
+def precision(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> dict[Precision, float]:
     """Time a step of a throw-away network in each precision."""
     state = make()
     batches = feed(0)
-    with closing(batches):  # pyright: ignore[reportArgumentType]  # it is a generator
+    with closing(batches):
         batch = next(batches)
     return faster(lambda kind: step(state, batch, replace(plan, precision=kind)))
 
 
-def pace(make: Callable[[], State], feed: Feed, plan: Plan) -> float:
+def pace(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> float:
     """Return the seconds of a step of a throw-away network, data included."""
     state = make()
     batches = feed(0)
-    with closing(batches):  # pyright: ignore[reportArgumentType]  # it is a generator
+    with closing(batches):
         for _ in range(WARM):
             step(state, next(batches), plan)
         start, count = time.perf_counter(), 0

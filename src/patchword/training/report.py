@@ -239,9 +239,7 @@ def pixels(image: UInt8[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
 
-def facts(
-    out: Path, chosen: Chosen, settings: Settings, model: Classifier
-) -> tuple[Facts, ...]:
+def facts(out: Path, chosen: Chosen, settings: Settings, model: Classifier) -> tuple[Facts, ...]:
     """Return what was found, what ran, and where."""
     census, card = chosen.census, chosen.card
     splits = {"train": census.train, "validation": census.validation, "test": census.test}

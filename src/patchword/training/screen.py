@@ -42,7 +42,8 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
         f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
-        f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, seed {settings.request.seed}",
+        f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, "
+        f"seed {settings.request.seed}",
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
@@ -66,13 +67,13 @@ class Progress:
             self.score = f"  validation {row['top1']:.1%}"
             return
         step, now = row["step"], time.monotonic()
-        self.first = step if self.first is None else self.first
-        left = "" if step == self.first else clock((now - self.start) / (step - self.first) * (self.steps - step))
-        if self.first == step:
-            self.start = now
+        if self.first is None:
+            self.first, self.start = step, now
+        done = step - self.first
+        left = clock((now - self.start) / done * (self.steps - step)) if done else "?"
         line = (
             f"step {step:,}/{self.steps:,}  loss {row['loss']:.4f}  lr {row['lr']:.2e}  "
-            f"{row['images_per_second']:,.0f} images/s  data {row['waiting']:.0%}  left {left or '?'}"
+            f"{row['images_per_second']:,.0f} images/s  data {row['waiting']:.0%}  left {left}"
             f"{self.score}"
         )
         if self.terminal:

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 from patchword.checkpoints import load
-from patchword.config import read_json
 from patchword.data import Source, open_data
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError, ImageError
 from patchword.evaluation.topk import TopK, topk
 from patchword.heads.classify import Classifier
 from patchword.predictor import Answer, Card
-from patchword.training.feed import scores
-from patchword.training.settings import Request, stored
 from patchword.training.choose import held_out
+from patchword.training.feed import scores
+from patchword.training.settings import stored
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 BATCH = 64
@@ -36,16 +35,20 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
     if settings and data is None:
         opened, _ = held_out(opened, settings.request)
     splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
-    name = split if split != "auto" else next(n for n in ("test", "validation", "train") if splits[n])
+    name = (
+        split if split != "auto" else next(n for n in ("test", "validation", "train") if splits[n])
+    )
     source = splits[name]
     if source is None:
-        raise DataError(f"{where} has no {name} pictures; it has: {', '.join(n for n in splits if splits[n])}")
+        raise DataError(
+            f"{where} has no {name} pictures; it has: {', '.join(n for n in splits if splits[n])}"
+        )
     logits, labels, _ = scores(model, source, card.preprocessing)
     return topk(logits, relabelled(labels, source, card))
 
 
 def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:
-    """Number labels as the model does.
+    """Return labels as the model numbers them.
 
     Raises:
         DataError: the data has classes that the model does not know.
@@ -100,6 +103,12 @@ def predictions(
                 pixels[name] = predictor.pixels(name)
             except ImageError as error:
                 errors[name] = str(error)
-        answers = dict(zip(pixels, predictor.answers(list(pixels.values()), top=top) if pixels else [], strict=True))
+        answers = dict(
+            zip(
+                pixels,
+                predictor.answers(list(pixels.values()), top=top) if pixels else [],
+                strict=True,
+            )
+        )
         for name in names[start : start + BATCH]:
             yield name, answers.get(name), errors.get(name)

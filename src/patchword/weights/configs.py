@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from patchword.errors import ConfigError
 from patchword.data.frame import Frame
+from patchword.errors import ConfigError
 
 TRANSFORMERS = {
     "hidden_size": "embed_dim",
@@ -31,7 +31,9 @@ def from_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name, value in FIXED.items():
         if config.get(name, value) != value:
-            raise ConfigError(f"config.json: {name} is {config[name]!r}; only {value!r} is supported")
+            raise ConfigError(
+                f"config.json: {name} is {config[name]!r}; only {value!r} is supported"
+            )
     try:
         settings = {ours: config[theirs] for theirs, ours in TRANSFORMERS.items()}
         settings["mlp_ratio"] = config["intermediate_size"] / config["hidden_size"]
@@ -118,7 +120,7 @@ def to_timm(model: str, preprocessing: Frame, names: tuple[str, ...]) -> dict[st
 
 
 def preprocessor_from(found: Mapping[str, Any], base: Frame) -> Frame:
-    """Return the preprocessing of transformers' `preprocessor_config.json`: resized, not cropped."""
+    """Return what transformers' `preprocessor_config.json` says: resized, not cropped."""
     return replace(
         base,
         mean=tuple(found.get("image_mean", base.mean)),

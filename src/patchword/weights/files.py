@@ -54,7 +54,9 @@ def read_with_notes(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(notes.get("notes", "{}"))
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any] | None = None) -> None:
+def write(
+    path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any] | None = None
+) -> None:
     """Write tensors, and notes about them as JSON, in one step and with a checksum."""
     from safetensors.torch import save_file
 
@@ -70,7 +72,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
-        crc = zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
 
 

@@ -133,7 +133,9 @@ class Format:
 def _joined(name: str, pieces: list[Tensor | None]) -> Tensor:
     there = [piece for piece in pieces if piece is not None]
     if len(there) != len(pieces):
-        raise WeightsError(f"{len(pieces) - len(there)} of the {len(pieces)} parts of {name} are missing")
+        raise WeightsError(
+            f"{len(pieces) - len(there)} of the {len(pieces)} parts of {name} are missing"
+        )
     return there[0] if len(there) == 1 else torch.cat(there)
 
 

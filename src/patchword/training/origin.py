@@ -1,0 +1,49 @@
+"""Where a run comes from: data, recipe, machine, libraries, command."""
+
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchword.training.choose import Chosen
+from patchword.training.settings import Settings
+
+
+def provenance(chosen: Chosen, settings: Settings) -> dict[str, Any]:
+    """Say where a model comes from."""
+    return {
+        "patchword": version("patchword"),
+        "data": chosen.data.name,
+        "pictures": len(chosen.data.train),
+        "fingerprint": settings.fingerprint,
+        "recipe": settings.recipe.name,
+        "init": settings.request.init,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Describe machine, libraries and command."""
+    libraries = ("torch", "torchvision", "numpy", "pillow")
+    return {
+        "command": sys.argv,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "libraries": {name: version(name) for name in libraries},
+    }
+
+
+def processor() -> str:
+    """Return the processor's name, and the vector instructions that torch uses on it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

@@ -1,0 +1,92 @@
+"""From what was asked for to all that runs: what is left to the machine is measured, once."""
+
+import time
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from patchword.data import Subset
+from patchword.engine.devices import device
+from patchword.heads.classify import Classifier
+from patchword.training import measure
+from patchword.training.choose import Chosen
+from patchword.training.feed import Feed, scores
+from patchword.training.make import make_feed, make_plan, make_state
+from patchword.training.settings import Request, Settings
+
+
+def settle(request: Request, chosen: Chosen, began: float) -> Settings:
+    """Measure what a request leaves open, and return all that the training runs by.
+
+    Args:
+        request: what was asked for.
+        chosen: what was picked for it.
+        began: when the command did, by `time.perf_counter`.
+    """
+    where = device(request.device)
+    draft = Settings(
+        request=request,
+        recipe=chosen.recipe,
+        precision="bf16" if request.precision == "bf16" else "fp32",
+        device=str(where),
+        threads=torch.get_num_threads(),
+        workers=chosen.workers,
+        steps=1000,  # of a training that is only measured
+        steps_per_epoch=1,
+        log=1,
+        evaluate=1,
+        fingerprint=chosen.data.train.fingerprint(),
+        reasons=chosen.reasons,
+    )
+    feed = make_feed(chosen, draft)
+    batches = feed.batches
+    recipe = replace(chosen.recipe, batch_size=batches.batch_size)
+    draft = replace(draft, steps_per_epoch=batches.steps_per_epoch, recipe=recipe)
+    if request.precision == "auto":
+        draft = with_precision(draft, chosen, feed)
+    if request.minutes is None:
+        steps = max(1, round(recipe.epochs * batches.steps_per_epoch))
+        return with_steps(draft, steps)
+    return with_steps(*within(request.minutes, draft, chosen, feed, began))
+
+
+def with_precision(draft: Settings, chosen: Chosen, feed: Feed) -> Settings:
+    """Choose the precision in which a step is faster."""
+    times = measure.precision(partial(make_state, chosen.card, draft), feed, make_plan(draft))
+    best = min(times, key=lambda kind: times[kind])
+    spent = ", ".join(f"{kind} {1000 * t:.0f} ms" for kind, t in times.items())
+    words = f"precision {best}, measured per step: {spent}"
+    return replace(draft, precision=best, reasons=(*draft.reasons, words))
+
+
+def within(
+    minutes: float, draft: Settings, chosen: Chosen, feed: Feed, began: float
+) -> tuple[Settings, int]:
+    """Turn a budget of wall clock into a number of steps."""
+    make = partial(make_state, chosen.card, draft)
+    per_step = measure.pace(make, feed, make_plan(draft))
+    model = make().task.model
+    looks = evaluation_seconds(model, chosen)
+    steps = measure.fitting(minutes, time.perf_counter() - began, looks, per_step)
+    words = f"{1000 * per_step:.1f} ms per step measured, so {steps:,} steps fit"
+    return replace(draft, reasons=(*draft.reasons, words)), steps
+
+
+def evaluation_seconds(model: Classifier, chosen: Chosen) -> float:
+    """Estimate the time of all looks at held-out pictures, from one look at a few of them."""
+    data = chosen.data
+    sample = data.validation or data.test or data.train
+    few = Subset(sample, np.arange(min(512, len(sample))))
+    start = time.perf_counter()
+    scores(model.eval(), few, chosen.card.preprocessing)
+    each = (time.perf_counter() - start) / len(few)
+    return each * (11 * len(data.validation or ()) + len(data.test or ()))
+
+
+def with_steps(draft: Settings, steps: int) -> Settings:
+    """Set the steps, and how often to look up: a hundred rows of the log, about ten looks."""
+    log = max(1, steps // 100)
+    between = max(1, round(max(draft.steps_per_epoch, steps / 10) / log)) * log
+    return replace(draft, steps=steps, log=log, evaluate=between)
