@@ -8,13 +8,15 @@ import numpy as np
 import torch
 
 from patchword.data import Subset
-from patchword.engine.devices import device
+from patchword.engine.devices import Precision, device
 from patchword.heads.classify import Classifier
 from patchword.training import measure
 from patchword.training.choose import Chosen
 from patchword.training.feed import Feed, scores
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.settings import Request, Settings
+
+WORTH = 0.95  # share of fp32's time that bf16 must beat to be chosen
 
 
 def settle(request: Request, chosen: Chosen, began: float) -> Settings:
@@ -55,7 +57,7 @@ def settle(request: Request, chosen: Chosen, began: float) -> Settings:
 def with_precision(draft: Settings, chosen: Chosen, feed: Feed) -> Settings:
     """Choose the precision in which a step is faster."""
     times = measure.precision(partial(make_state, chosen.card, draft), feed, make_plan(draft))
-    best = min(times, key=lambda kind: times[kind])
+    best: Precision = "bf16" if times["bf16"] < WORTH * times["fp32"] else "fp32"
     spent = ", ".join(f"{kind} {1000 * t:.0f} ms" for kind, t in times.items())
     words = f"precision {best}, measured per step: {spent}"
     return replace(draft, precision=best, reasons=(*draft.reasons, words))
