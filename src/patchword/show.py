@@ -18,6 +18,8 @@ def evaluate(found: "TopK", *, as_json: bool) -> int:
     from patchword.training.screen import table
 
     table({"scored": found})
+    for reason in found.unreadable:
+        print(f"not scored: {reason}")
     return 0
 
 
@@ -96,4 +98,7 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         shown.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*map(escape, row))
-    Console(highlight=False).print(shown)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # a file or another program has no edge to fold at
+    console.print(shown)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def fit(
             watch(row)
         stopping = stop()
         if stopping or done == plan.steps or time.perf_counter() - saved_at > plan.save_seconds:
-            finite(state.running, done)
+            sound(state)
             run.save(done, state.tensors(), state.notes())
             saved_at = time.perf_counter()
         if stopping and done < plan.steps:
@@ -195,6 +196,7 @@ def evaluation(
     state: State[Any], evaluate: Callable[[], Mapping[str, float]], run: Run
 ) -> Mapping[str, float]:
     """Score the weights as they are used, and keep them if they are the best so far."""
+    sound(state)
     state.task.eval()
     with nullcontext() if state.average is None else state.average.applied():
         scores = evaluate()
@@ -204,19 +206,32 @@ def evaluation(
     return scores
 
 
-def finite(loss: Tensor, step: int) -> float:
-    """Return a loss as a number.
+def sound(state: State[Any]) -> None:
+    """Make sure that what is about to be kept is made of numbers.
+
+    A step whose loss is finite can leave weights that are not.
+
+    Raises:
+        Diverged: it is not.
+    """
+    finite(state.running, state.step)
+    weights = [parameter.detach() for parameter in state.task.parameters()]
+    finite(nn.utils.get_total_norm(weights), state.step, "norm of the weights")
+
+
+def finite(value: Tensor, step: int, name: str = "loss") -> float:
+    """Return a value as a number.
 
     Raises:
         Diverged: it is not finite.
     """
-    value = loss.item()
-    if not torch.isfinite(loss):
+    number = value.item()
+    if not isfinite(number):
         raise Diverged(
-            f"the loss was {value} at step {step}; the newest checkpoint is from before that. "
+            f"the {name} was {number} at step {step}; the newest checkpoint is from before that. "
             "A lower --lr, a longer warm-up or --precision fp32 may help"
         )
-    return value
+    return number
 
 
 def due(done: int, every: int, plan: Plan) -> bool:

@@ -20,6 +20,7 @@ class TopK:
     recall: tuple[float, ...]  # per class; nan where it has no picture
     precision: tuple[float, ...]  # per class; nan where it was never answered
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
+    unreadable: tuple[str, ...] = ()  # why pictures were not scored
 
 
 def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:

@@ -44,7 +44,7 @@ def position_similarity(
     if position is None:
         return None
     config = backbone.config
-    rows, columns = (side // config.patch_size for side in config.image_size)
+    rows, columns = (-(-side // config.patch_size) for side in config.image_size)
     table: Tensor = position((rows, columns))[0, position.prefix :].detach().float()
     table = table - table.mean(dim=0)
     if not table.abs().max() > 0:

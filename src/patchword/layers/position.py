@@ -23,6 +23,8 @@ def resample(
     if old == new:
         return table
     cells = to_map(table.float(), old)
+    if new[1] == 1:  # torch 2.15 smooths a lone column wrongly on a CPU, a lone row rightly
+        cells, new = cells.mT, (1, new[0])
     if mode == "linear":
         cells = F.interpolate(cells, new, mode="bilinear", align_corners=True)
     else:

@@ -9,8 +9,8 @@ Departures none; the network is ViT's with one more token and its own head, so i
 from dataclasses import replace
 
 from patchword.data.frame import Frame
-from patchword.models.vit import FORMATS as FORMATS
 from patchword.models.vit import ViTConfig, sized
+from patchword.weights.plain import FORMATS as FORMATS
 
 TINY = ViTConfig(embed_dim=192, num_heads=3, fresh="truncated")
 SMALL = ViTConfig(embed_dim=384, num_heads=6, fresh="truncated")

@@ -34,7 +34,7 @@ from patchword.layers import (
     truncated,
     xavier,
 )
-from patchword.weights import Format, Rule
+from patchword.weights.plain import FORMATS as FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ VARIANTS = {
     "vit_huge_patch14_224": HUGE,
     "vit_giant_patch14_224": GIANT,
     "vit_gigantic_patch14_224": GIGANTIC,
-    "vit_base_patch16_gap_224": gap(BASE),
+    "vit_base_patch16_gap_224": replace(gap(BASE), num_heads=16),  # as in timm
     "vit_huge_patch14_gap_224": gap(HUGE),
     "vit_huge_patch16_gap_448": sized(gap(HUGE), 448, 16),
     "vit_giant_patch16_gap_224": sized(gap(GIANT), 224, 16),
@@ -142,75 +142,14 @@ VARIANTS = {
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
-TIMM = Format(
-    "timm",
-    Rule("cls_token", "stem.prefix.class"),
-    Rule("dist_token", "stem.prefix.distillation"),
-    Rule("reg_token", "stem.prefix.registers"),
-    Rule("pos_embed", "stem.position.table"),
-    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
-    Rule("blocks.#.*", "blocks.#.*"),
-    Rule("norm.*", "norm.*"),
-    Rule("fc_norm.*", "fc_norm.*"),
-    head=(Rule("head.*", "head.label.*"), Rule("head_dist.*", "head.distillation.*")),
-)
-
-
-def transformers_format(
-    name: str, layer: str, names: dict[str, str], *, distilled: bool = False
-) -> Format:
-    """Return transformers' names: a file's and a module's differ, and so do DeiT's two heads."""
-    attention = tuple(f"{layer}.#.attention.{names[part]}.*" for part in ("query", "key", "value"))
-    token = "stem.prefix.distillation" if distilled else "stem.prefix.registers"
-    return Format(
-        name,
-        Rule("embeddings.cls_token", "stem.prefix.class"),
-        Rule("embeddings.distillation_token", token),
-        Rule("embeddings.position_embeddings", "stem.position.table"),
-        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
-        Rule(f"{layer}.#.layernorm_before.*", "blocks.#.norm1.*"),
-        Rule(attention, "blocks.#.attn.qkv.*"),
-        Rule(f"{layer}.#.attention.{names['output']}.*", "blocks.#.attn.proj.*"),
-        Rule(f"{layer}.#.layernorm_after.*", "blocks.#.norm2.*"),
-        Rule(f"{layer}.#.{names['fc1']}.*", "blocks.#.mlp.fc1.*"),
-        Rule(f"{layer}.#.{names['fc2']}.*", "blocks.#.mlp.fc2.*"),
-        Rule("layernorm.*", "norm.*"),
-        head=(
-            Rule("cls_classifier.*" if distilled else "classifier.*", "head.label.*"),
-            Rule("distillation_classifier.*", "head.distillation.*"),
-        ),
-        root=("deit.", "vit.") if distilled else ("vit.", "deit."),
-        ignore=("pooler.*",),
-    )
-
-
-ON_DISK = {
-    **{part: f"attention.{part}" for part in ("query", "key", "value")},
-    "output": "output.dense",
-    "fc1": "intermediate.dense",
-    "fc2": "output.dense",
-}
-IN_MEMORY = {
-    **{"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
-    **{"fc1": "mlp.fc1", "fc2": "mlp.fc2"},
-}
-
-FORMATS = (
-    TIMM,
-    transformers_format("transformers", "encoder.layer", ON_DISK),
-    transformers_format("transformers distilled", "encoder.layer", ON_DISK, distilled=True),
-    transformers_format("transformers in memory", "layers", IN_MEMORY),
-    transformers_format("transformers in memory distilled", "layers", IN_MEMORY, distilled=True),
-)
-
 
 class Stem(nn.Module):
     """From images to the sequence that the blocks read (equation 1)."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, patch_embed: nn.Module) -> None:
         super().__init__()
         c = config
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        self.patch_embed = patch_embed
         counts = {**dict.fromkeys(c.prefix, 1), "registers": c.registers}
         self.prefix = nn.ParameterDict(
             {name: torch.zeros(1, count, c.embed_dim) for name, count in counts.items() if count}
@@ -252,13 +191,18 @@ def positions(config: ViTConfig, prefix: int) -> Position:
 
 
 class ViT(Backbone):
-    """A plain transformer over patches: one resolution and one width from end to end."""
+    """A plain transformer over patches: one resolution and one width from end to end.
 
-    def __init__(self, config: ViTConfig) -> None:
+    Args:
+        config: the sizes.
+        patch_embed: images to (tokens, grid), a cell per `patch_size` pixels; PatchEmbed if None.
+    """
+
+    def __init__(self, config: ViTConfig, patch_embed: nn.Module | None = None) -> None:
         super().__init__()
         c = self.config = config
         hidden = int(c.embed_dim * c.mlp_ratio)
-        self.stem = Stem(c)
+        self.stem = Stem(c, patch_embed or PatchEmbed(c.patch_size, c.in_chans, c.embed_dim))
         self.blocks = nn.ModuleList(
             Block(
                 c.embed_dim,

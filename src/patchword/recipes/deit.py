@@ -13,10 +13,10 @@ from patchword.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="deit",
-    epochs=300,
+    epochs=300.0,
     batch_size=1024,
     optim=Optim(name="adamw", lr=0.0005, lr_batch=512, weight_decay=0.05),
-    schedule=Schedule(kind="cosine", warmup_epochs=5, warmup_start=0.001, end=0.01),
+    schedule=Schedule(kind="cosine", warmup_epochs=5.0, warmup_start=0.001, end=0.01),
     augment=Augment(
         crop_scale=(0.08, 1.0),
         hflip=0.5,

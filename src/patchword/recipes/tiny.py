@@ -12,7 +12,7 @@ from patchword.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="tiny",
-    epochs=30,
+    epochs=30.0,
     batch_size=128,
     optim=Optim(name="muon", lr=5e-3, weight_decay=0.05, momentum=0.95),
     schedule=Schedule(kind="cosine", warmup_share=0.05),

@@ -13,7 +13,7 @@ from patchword.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="vit",
-    epochs=300,
+    epochs=300.0,
     batch_size=4096,
     optim=Optim(name="adamw", lr=0.003, weight_decay=0.3, clip=1.0),
     schedule=Schedule(kind="cosine", warmup_epochs=3.4),

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import closing
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -98,15 +99,20 @@ def reason(source: Source, index: int) -> str:
     return f"{source.name(index)} could not be read a moment ago"
 
 
+class Answers(NamedTuple):
+    """What a model says of the pictures of a source."""
+
+    logits: Float[Tensor, "n classes"]
+    labels: Int[Tensor, " n"]
+    indices: Int[Tensor, " n"]  # the pictures' numbers in the source
+    unreadable: tuple[str, ...]  # what is wrong with each of the others
+
+
 @torch.inference_mode()
 def scores(
     model: nn.Module, source: Source, preprocessing: Frame, *, batch_size: int = 256
-) -> tuple[Float[Tensor, "n classes"], Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """Answer every picture of a source that can be read.
-
-    Returns:
-        logits, labels, and the pictures' numbers in the source.
-    """
+) -> Answers:
+    """Answer every picture of a source that can be read."""
     where = next(model.parameters()).device
     batches = EvalBatches(source, frame=preprocessing, batch_size=batch_size)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -115,4 +121,5 @@ def scores(
         kept = batch.weights > 0
         found.append((logits[kept], batch.labels[kept], batch.indices[kept]))
     logits, labels, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return logits, labels, indices
+    unread = sorted(set(range(len(source))) - set(indices.tolist()))
+    return Answers(logits, labels, indices, tuple(reason(source, i) for i in unread))

@@ -22,7 +22,7 @@ from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Classify
 from patchword.training.choose import Chosen, choose, in_memory
-from patchword.training.feed import Feed, scores
+from patchword.training.feed import Answers, Feed, scores
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report
@@ -112,8 +112,8 @@ class Job:
     def validate(self, model: Classifier) -> Mapping[str, float]:
         """Score the validation pictures."""
         assert self.data.validation is not None
-        logits, labels, _ = scores(model, self.data.validation, self.card.preprocessing)
-        found = topk(logits, labels)
+        answers = scores(model, self.data.validation, self.card.preprocessing)
+        found = topk(answers.logits, answers.labels)
         return {"score": found.top1, "top1": found.top1, "validation_loss": found.loss}
 
     def finish(self, state: State[Classify], model: Classifier, feed: Feed) -> None:
@@ -125,17 +125,17 @@ class Job:
         model.eval()
         splits = {"validation": self.data.validation, "test": self.data.test}
         found: dict[str, TopK] = {}
-        answers: dict[str, Any] = {}
+        answers: dict[str, Answers] = {}
         for name, source in splits.items():
             if source is not None:
                 answers[name] = scores(model, source, self.card.preprocessing)
-                found[name] = topk(answers[name][0], answers[name][1])
+                found[name] = topk(answers[name].logits, answers[name].labels)
         write_text(self.out / "scores.json", json.dumps(summary(found), indent=2) + "\n")
         report(self.out, model, self.chosen, self.settings, answers)
         write(self.out / "model.safetensors", model.state_dict())
         if found:
             table(found)
-        for line in feed.complaints():
+        for line in (*feed.complaints(), *(a for n in answers for a in answers[n].unreadable)):
             self.say(f"skipped   {line}")
         self.say(f"report    {self.out / 'report.html'}")
         self.say(f"use it    patchword predict {self.out} PICTURE...")

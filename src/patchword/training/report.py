@@ -31,11 +31,11 @@ from patchword.pages.report import (
 )
 from patchword.predictor import normalise
 from patchword.training.choose import Chosen
+from patchword.training.feed import Answers
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
 
 MISTAKES, LOOKED_AT = 24, 8
-Answers = tuple[Tensor, Tensor, Tensor]  # logits, labels, numbers of the pictures
 
 
 def report(
@@ -49,7 +49,7 @@ def report(
     shown = [name for name in ("validation", "test") if name in answers]
     split = shown[-1] if shown else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
-    found = {name: topk(answers[name][0], answers[name][1]) for name in shown}
+    found = {name: topk(answers[name].logits, answers[name].labels) for name in shown}
     classes = chosen.data.train.classes
     rows = Run(out).rows()
     page = Report(
@@ -166,7 +166,7 @@ def per_class(classes: tuple[str, ...], found: TopK) -> tuple[ClassRow, ...]:
 
 def mistakes(source: Source, answers: Answers) -> tuple[Mistake, ...]:
     """Return the wrong answers that the network was surest of."""
-    logits, labels, numbers = answers
+    logits, labels, numbers, _ = answers
     confidence, said = logits.softmax(dim=1).max(dim=1)
     wrong = (said != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]

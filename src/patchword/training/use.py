@@ -1,6 +1,7 @@
 """A trained model at work: scores on labelled pictures, answers for others."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
         raise DataError(
             f"{where} has no {name} pictures; it has: {', '.join(n for n in splits if splits[n])}"
         )
-    logits, labels, _ = scores(model, source, card.preprocessing)
-    return topk(logits, relabelled(labels, source, card))
+    found = scores(model, source, card.preprocessing)
+    labels = relabelled(found.labels, source, card)
+    return replace(topk(found.logits, labels), unreadable=found.unreadable)
 
 
 def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:

@@ -1,0 +1,86 @@
+"""The names that others give the tensors of a plain transformer: ViT, DeiT and their kin."""
+
+from patchword.weights.formats import Format, Rule
+
+TIMM = Format(
+    "timm",
+    Rule("cls_token", "stem.prefix.class"),
+    Rule("dist_token", "stem.prefix.distillation"),
+    Rule("reg_token", "stem.prefix.registers"),
+    Rule("pos_embed", "stem.position.table"),
+    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
+    Rule("blocks.#.*", "blocks.#.*"),
+    Rule("norm.*", "norm.*"),
+    Rule("fc_norm.*", "fc_norm.*"),
+    head=(Rule("head.*", "head.label.*"), Rule("head_dist.*", "head.distillation.*")),
+)
+
+
+def transformers_format(
+    name: str, layer: str, names: dict[str, str], *, distilled: bool = False
+) -> Format:
+    """Return transformers' names: a file's and a module's differ, and so do DeiT's two heads."""
+    attention = tuple(f"{layer}.#.attention.{names[part]}.*" for part in ("query", "key", "value"))
+    token = "stem.prefix.distillation" if distilled else "stem.prefix.registers"
+    return Format(
+        name,
+        Rule("embeddings.cls_token", "stem.prefix.class"),
+        Rule("embeddings.distillation_token", token),
+        Rule("embeddings.position_embeddings", "stem.position.table"),
+        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
+        Rule(f"{layer}.#.layernorm_before.*", "blocks.#.norm1.*"),
+        Rule(attention, "blocks.#.attn.qkv.*"),
+        Rule(f"{layer}.#.attention.{names['output']}.*", "blocks.#.attn.proj.*"),
+        Rule(f"{layer}.#.layernorm_after.*", "blocks.#.norm2.*"),
+        Rule(f"{layer}.#.{names['fc1']}.*", "blocks.#.mlp.fc1.*"),
+        Rule(f"{layer}.#.{names['fc2']}.*", "blocks.#.mlp.fc2.*"),
+        Rule("layernorm.*", "norm.*"),
+        head=(
+            Rule("cls_classifier.*" if distilled else "classifier.*", "head.label.*"),
+            Rule("distillation_classifier.*", "head.distillation.*"),
+        ),
+        root=("deit.", "vit.") if distilled else ("vit.", "deit."),
+        ignore=("pooler.*",),
+    )
+
+
+ON_DISK = {
+    **{part: f"attention.{part}" for part in ("query", "key", "value")},
+    "output": "output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+IN_MEMORY = {
+    **{"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
+    **{"fc1": "mlp.fc1", "fc2": "mlp.fc2"},
+}
+
+
+def torchvision_format(*patches: Rule) -> Format:
+    """Return torchvision's names; `patches` are about the tensors that cut them."""
+    layer = "encoder.layers.encoder_layer_#"
+    return Format(
+        "torchvision",
+        Rule("class_token", "stem.prefix.class"),
+        Rule("encoder.pos_embedding", "stem.position.table"),
+        *patches,
+        Rule(f"{layer}.ln_1.*", "blocks.#.norm1.*"),
+        Rule(f"{layer}.self_attention.in_proj_weight", "blocks.#.attn.qkv.weight"),
+        Rule(f"{layer}.self_attention.in_proj_bias", "blocks.#.attn.qkv.bias"),
+        Rule(f"{layer}.self_attention.out_proj.*", "blocks.#.attn.proj.*"),
+        Rule(f"{layer}.ln_2.*", "blocks.#.norm2.*"),
+        Rule(f"{layer}.mlp.0.*", "blocks.#.mlp.fc1.*"),
+        Rule(f"{layer}.mlp.3.*", "blocks.#.mlp.fc2.*"),
+        Rule("encoder.ln.*", "norm.*"),
+        head=(Rule("heads.head.*", "head.label.*"),),
+    )
+
+
+FORMATS = (
+    TIMM,
+    torchvision_format(Rule("conv_proj.*", "stem.patch_embed.proj.*")),
+    transformers_format("transformers", "encoder.layer", ON_DISK),
+    transformers_format("transformers distilled", "encoder.layer", ON_DISK, distilled=True),
+    transformers_format("transformers in memory", "layers", IN_MEMORY),
+    transformers_format("transformers in memory distilled", "layers", IN_MEMORY, distilled=True),
+)

@@ -1,0 +1,110 @@
+"""Which parameters decay, and at what share of the rate they learn."""
+
+import copy
+
+import pytest
+import torch
+
+from patchword.engine.optimizers import Optim, groups, optimizer
+from tests.engine.small import classify
+
+DECAY, LAYER = 0.3, 0.5
+
+
+def sorted_parameters(task, weight_decay=DECAY, layer_decay=LAYER):
+    """Return each parameter's name and (decay, share, whether Muon takes it)."""
+    names = {id(parameter): name for name, parameter in task.named_parameters()}
+    spine = task.model.backbone.spine()
+    return {
+        names[id(parameter)]: (group["weight_decay"], group["share"], group["matrices"])
+        for group in groups(task, spine, weight_decay, layer_decay)
+        for parameter in group["params"]
+    }
+
+
+def test_only_weights_of_linear_layers_and_convolutions_decay():
+    task = classify()
+    found = sorted_parameters(task)
+    assert found.keys() == dict(task.named_parameters()).keys()
+    decaying = {name.removeprefix("model.") for name, (decay, _, _) in found.items() if decay}
+    inside = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    assert decaying == {
+        "backbone.stem.patch_embed.proj.weight",
+        *(f"backbone.blocks.{i}.{part}.weight" for i in (0, 1) for part in inside),
+        "head.label.weight",
+    }
+    assert {decay for decay, _, _ in found.values()} == {0.0, DECAY}
+
+
+def test_each_part_learns_at_a_share_of_the_next():
+    """Stem, two blocks, last norm; the head stands behind them."""
+    shares = {"stem.": 0.125, "blocks.0.": 0.25, "blocks.1.": 0.5, "norm.": 1.0, "head.": 1.0}
+    for name, (_, share, _) in sorted_parameters(classify()).items():
+        part = name.removeprefix("model.").removeprefix("backbone.")
+        assert share == next(value for start, value in shares.items() if part.startswith(start))
+    assert {share for _, share, _ in sorted_parameters(classify(), layer_decay=1.0).values()} == {1}
+
+
+def test_muon_takes_the_matrices_inside_the_blocks():
+    found = sorted_parameters(classify())
+    matrices = {name for name, (_, _, hidden) in found.items() if hidden}
+    assert len(matrices) == 8
+    assert all(".blocks." in name and name.endswith("weight") for name in matrices)
+
+
+def test_what_is_frozen_is_left_out():
+    task = classify()
+    task.model.backbone.stem.requires_grad_(False)
+    assert not any(".stem." in name for name in sorted_parameters(task))
+
+
+def test_the_peak_rate_may_grow_with_the_batch():
+    assert Optim(lr=0.0005, lr_batch=512).peak(1024) == 0.001
+    assert Optim(lr=0.003).peak(4096) == 0.003
+    task = classify()
+    optim = Optim(lr=0.1, lr_batch=8, layer_decay=0.5)
+    made = optimizer(optim, task, task.model.backbone.spine(), 16)
+    assert {group["peak"] for group in made.param_groups} == {0.2, 0.1, 0.05, 0.025}
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_the_first_step_is_the_one_of_the_papers(name):
+    """From a gradient g, at rate r and decay d: Adam moves by r g / |g|, SGD by r g."""
+    task = classify()
+    before = copy.deepcopy(task)
+    optim = Optim(name=name, lr=0.01, weight_decay=0.1, momentum=0.9)
+    made = optimizer(optim, task, task.model.backbone.spine(), 8)
+    for parameter in task.parameters():
+        parameter.grad = torch.full_like(parameter, -2.0)
+    made.step(None)
+    old, new = (t.model.head["label"].weight for t in (before, task))
+    expected = {
+        "adamw": old * (1 - 0.01 * 0.1) + 0.01,
+        "adam": old - 0.01 * (0.1 * old - 2) / (0.1 * old - 2).abs(),
+        "sgd": old - 0.01 * (0.1 * old - 2),
+    }[name]
+    torch.testing.assert_close(new, expected)
+    torch.testing.assert_close(  # no decay
+        task.model.backbone.norm.weight - before.model.backbone.norm.weight,
+        torch.full((8,), 0.02 if name == "sgd" else 0.01),
+    )
+
+
+def test_muon_moves_hidden_matrices_by_orthogonal_steps_and_the_rest_as_adamw():
+    task = classify()
+    before = copy.deepcopy(task)
+    optim = Optim(name="muon", lr=0.01, weight_decay=0.0, momentum=0.95)
+    made = optimizer(optim, task, task.model.backbone.spine(), 8)
+    draw = torch.Generator().manual_seed(0)
+    for parameter in task.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=draw)
+    made.step(lambda: torch.zeros(()))
+    moved = (
+        task.model.backbone.blocks[1].mlp.fc1.weight
+        - before.model.backbone.blocks[1].mlp.fc1.weight
+    )
+    singular = torch.linalg.svdvals(moved)
+    assert moved.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.3)
+    assert singular.max() / singular.min() < 3  # Newton and Schulz get near 1, not to it
+    head = task.model.head["label"].weight - before.model.head["label"].weight
+    torch.testing.assert_close(head.abs(), torch.full_like(head, 0.01), rtol=1e-3, atol=1e-6)
