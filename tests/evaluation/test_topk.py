@@ -68,4 +68,11 @@ def test_the_interval_is_scipys(count, share):
     expected = binomtest(hits, count).proportion_ci(confidence_level=0.95, method="wilson")
     low, high = wilson(hits, count)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert 0 <= low <= hits / count <= high <= 1
+    assert 0 <= low < high <= 1
+
+
+def test_an_interval_never_begins_below_nothing():
+    """Rounding would take it there: a page would read "-0.0%"."""
+    lows = [wilson(0, count)[0] for count in range(1, 1000)]
+    assert not any(str(low).startswith("-") for low in lows)
+    assert all(wilson(count, count)[1] == pytest.approx(1.0) for count in range(1, 1000))

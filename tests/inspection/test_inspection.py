@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
+from patchword.features import Backbone, Features
 from patchword.inspection.attention import looked_at, record
 from patchword.inspection.stem import filters, position_similarity
 from patchword.layers import Attend, Attention
@@ -146,7 +146,17 @@ def test_row_and_column_positions_are_alike_along_their_lines():
     torch.testing.assert_close(found[0, 0, 0, 1], found[1, 1, 1, 0])
 
 
+class Bare(Backbone):
+    """A backbone that cuts no patches and has no positions."""
+
+    def forward(self, images, taps=()):
+        return Features(images.mean(dim=(2, 3)), ())
+
+    def spine(self):
+        return []
+
+
 def test_what_is_not_there_is_none():
+    assert filters(Bare()) is None
+    assert position_similarity(Bare()) is None
     assert position_similarity(perturbed(replace(TINY, position="none"))) is None
-    assert filters(nn.Sequential(nn.Linear(2, 2))) is None
-    assert position_similarity(nn.Sequential(nn.Linear(2, 2))) is None

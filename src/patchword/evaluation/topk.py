@@ -53,7 +53,7 @@ def wilson(hits: int, count: int, z: float = 1.959963984540054) -> tuple[float, 
     share = hits / count
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    return centre - half, centre + half
+    return max(centre - half, 0.0), min(centre + half, 1.0)  # rounding may pass the ends
 
 
 def _shares(hits: NDArray[np.int64], of: NDArray[np.int64]) -> tuple[float, ...]:

@@ -77,6 +77,7 @@ LARGE = ViTConfig(embed_dim=1024, depth=24, num_heads=16)
 HUGE = ViTConfig(patch_size=14, embed_dim=1280, depth=32, num_heads=16)
 GIANT = ViTConfig(patch_size=14, embed_dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11)
 MINI = ViTConfig(embed_dim=128, depth=4, num_heads=4, prefix=(), pool="mean")
+MICRO = ViTConfig(embed_dim=64, depth=4, num_heads=4, prefix=(), pool="mean")
 GIGANTIC = ViTConfig(patch_size=14, embed_dim=1664, depth=48, num_heads=16, mlp_ratio=64 / 13)
 
 
@@ -133,6 +134,7 @@ VARIANTS = {
     "vit_base_patch14_reg4_dinov2": dinov2(BASE, registers=4),
     "vit_large_patch14_reg4_dinov2": dinov2(LARGE, registers=4),
     # ours, for pictures too small for the field's sizes
+    "vit_micro_patch2_8": sized(MICRO, 8, 2),
     "vit_mini_patch2_8": sized(MINI, 8, 2),
     "vit_mini_patch4_28": sized(MINI, 28, 4),
     "vit_mini_patch4_32": sized(MINI, 32, 4),

@@ -34,7 +34,8 @@ def pick(found: Found) -> Pick:
     """Choose a model, an image size and a recipe."""
     side = max(found.size)
     if found.same_size and side <= SMALL:
-        model = "vit_mini_patch2_8" if side <= 16 else "vit_mini_patch4_28"
+        even = side <= 16 and all(length % 2 == 0 for length in found.size)
+        model = "vit_micro_patch2_8" if even else "vitc_mini_32"
         why = (
             f"the pictures are {found.size[0]}x{found.size[1]} pixels, so they are read as they are"
         )
@@ -43,8 +44,8 @@ def pick(found: Found) -> Pick:
         why = f"{found.pictures:,} pictures and a GPU: a small ViT by DeiT's recipe"
         return Pick("deit_small_patch16_224", (224, 224), "deit", (why,))
     machine = "" if found.accelerator else " and no GPU"
-    why = f"{found.pictures:,} pictures{machine}: a mini ViT at 64 pixels"
-    return Pick("vit_mini_patch8_64", (64, 64), "tiny", (why,))
+    why = f"{found.pictures:,} pictures{machine}: a mini ViT with a convolutional stem at 64 pixels"
+    return Pick("vitc_mini_64", (64, 64), "tiny", (why,))
 
 
 def fitted(recipe: Recipe, found: Found) -> Recipe:

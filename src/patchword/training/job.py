@@ -60,7 +60,7 @@ def train(request: Request, out: Path, *, began: float, say: Say = print) -> Pat
     settings = found or settle(request, chosen, began)
     if settings.fingerprint != chosen.data.train.fingerprint():
         raise RunError(f"the training pictures of {out} are others now; name another --out")
-    card = _card(out) if found else begin(out, chosen, settings)
+    card = stored_card(out) if found else begin(out, chosen, settings)
     Job(out, replace(chosen, card=card), settings, say).run()
     return out
 
@@ -75,7 +75,8 @@ def begin(out: Path, chosen: Chosen, settings: Settings) -> Card:
     return card
 
 
-def _card(out: Path) -> Card:
+def stored_card(out: Path) -> Card:
+    """Read the card that a run began with."""
     found = read_json(out / "config.json")
     return parse(Card, {k: v for k, v in found.items() if k != "settings"}, where=str(out))
 

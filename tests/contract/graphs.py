@@ -1,0 +1,35 @@
+"""`python -m tests.contract.graphs`: every tiny network in one graph, and as an exported program.
+
+A process of its own, as the tests' checks of shapes would be traced with the networks.
+"""
+
+import torch
+from torch import nn
+
+from patchword.heads.classify import classifier
+from tests.contract.tiny import CONFIGS, images, made
+
+
+def main() -> None:
+    """Compile and export each; a graph break or another answer raises."""
+    for name, config in CONFIGS.items():
+        backbone = made(config)
+        model = classifier(backbone, 7).eval()
+        for part in model.head.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.normal_(part.weight)
+        batch = images(config)
+        torch._dynamo.reset()
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(batch), model(batch))
+        tapped = torch.compile(backbone, backend="eager", fullgraph=True)
+        levels = backbone.pyramid()
+        found, wanted = tapped(batch, levels).taps, backbone(batch, levels).taps
+        torch.testing.assert_close(found, wanted)
+        program = torch.export.export(model, (batch,)).module()
+        torch.testing.assert_close(program(batch), model(batch))
+        print(f"{name}: one graph, exported", flush=True)
+
+
+if __name__ == "__main__":
+    main()

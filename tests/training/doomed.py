@@ -1,0 +1,82 @@
+"""Run one command again and again, each time in a process that comes to another end.
+
+    python doomed.py '{"words": ["train", ...], "out": "...", "save_seconds": 0.05, "ends": [...]}'
+
+An end is one of
+    {}                                        it is left alone
+    {"file": "step-", "number": 3, "at": "before"}
+                                              it kills itself before the third file whose name
+                                              starts so is put in place; `inside`: with half of it
+                                              written; `after`: with all of it there
+    {"step": 40, "seconds": 0.02, "signal": 9}
+                                              it gets a signal some time after a checkpoint of that
+                                              step, or a later one, is there
+
+Each process is a fork of this one, which has imported everything: what costs seconds is paid once.
+The last line printed is a list of how they ended: an exit code, or minus a signal.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from patchword.cli import main
+from patchword.training import job
+
+
+def die_at(file: str, number: int, at: str) -> None:
+    """Let this process kill itself around one of its renames."""
+    put, left = os.replace, [number]
+
+    def replacing(source: Path, target: Path) -> None:
+        left[0] -= Path(target).name.startswith(file)
+        hit = left[0] == 0 and Path(target).name.startswith(file)
+        if hit and at == "inside":
+            os.truncate(source, Path(source).stat().st_size // 2)
+        if hit and at in ("inside", "before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(source, target)
+        if hit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = replacing
+
+
+def hit_at(child: int, checkpoints: Path, step: int, seconds: float, number: int) -> None:
+    """Send a signal some time after a step was saved, if the process lives that long."""
+    while not any(int(p.stem[5:]) >= step for p in checkpoints.glob("step-*.safetensors")):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.002)
+    time.sleep(seconds)
+    os.kill(child, number)
+
+
+def attempt(words: list[str], out: Path, end: dict) -> int:
+    """Run the command in a fork, and return how that ended."""
+    child = os.fork()
+    if not child:
+        os.dup2(2, 1)
+        if "file" in end:
+            die_at(**end)
+        code = main(words)
+        sys.stdout.flush()
+        os._exit(code)
+    if "step" in end:
+        hit_at(child, out / "checkpoints", end["step"], end["seconds"], end["signal"])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run(words: list[str], out: str, save_seconds: float, ends: list[dict]) -> list[int]:
+    """Run all attempts, with checkpoints as often as that."""
+    plan = job.make_plan
+    job.make_plan = lambda settings: replace(plan(settings), save_seconds=save_seconds)
+    return [attempt([*words, "--out", out], Path(out), end) for end in ends]
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(**json.loads(sys.argv[1]))))
