@@ -163,13 +163,14 @@ def train(
         init=None if init is None else fspath(init),
         settings=tuple(settings),
     )
+    before = None
     if config is not None:
-        request = requested(Path(config), request)
+        request, before = requested(Path(config), request)
     if not request.data:
         raise ConfigError("no data was named: give a folder of pictures, or 'digits'")
     name = Path(request.data).resolve().name if request.data != "digits" else "digits"
     folder = Path("runs") / name if out is None else Path(out)
-    return TrainedRun(run(request, folder, began=began))
+    return TrainedRun(run(request, folder, began=began, before=before))
 
 
 def evaluate(

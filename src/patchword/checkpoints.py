@@ -28,6 +28,7 @@ from patchword.weights.files import read, write
 
 SHARDS = "model.safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+SAME_ANSWER = ("dynamic_img_size", "drop_rate", "drop_path_rate", "proj_drop_rate")  # of timm's
 IDENTITY = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "prefix")  # of a variant
 
 
@@ -162,15 +163,27 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
     name = found["architecture"]
     config = models.config(name)
     arguments = found.get("model_args", {})
+    for setting in arguments.keys() - {*SAME_ANSWER, "img_size", "in_chans"}:
+        raise ConfigError(
+            f"config.json: model_args {setting!r} makes another network than {name}; it is not "
+            f"supported"
+        )
+    pool = {"token": "token", "mean": "avg"}[config.pool]
+    if found.get("global_pool", pool) != pool:
+        raise ConfigError(
+            f"config.json: global_pool is {found['global_pool']!r}; {name} is read by {pool!r}"
+        )
     size = arguments.get("img_size", config.image_size)
-    classes = found.get("label_names")
+    classes = found.get("label_names") or ()
+    if isinstance(classes, dict):  # by index, as a string
+        classes = [classes[key] for key in sorted(classes, key=int)]
     config = replace(config, image_size=sides(size), in_chans=arguments.get("in_chans", 3))
     base = preprocessing(models.family(name).PREPROCESSING, config.image_size, config.in_chans)
     return Card(
         model=name,
         config=dump(config),
-        num_classes=found["num_classes"],
-        classes=tuple(classes) if classes else None,
+        num_classes=found.get("num_classes", 1000),
+        classes=tuple(classes) or None,
         preprocessing=from_timm(found.get("pretrained_cfg", {}), base),
     )
 
@@ -180,17 +193,16 @@ def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     fits: list[Card] = []
     for name in [model] if model else models.index():
         family = models.family(name)
-        known = [f for f in family.FORMATS if f.knows(tensors)]
-        if known:
-            ours = known[0].load(tensors)
-            classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
-            with torch.device("meta"):
-                made = create_model(name, num_classes=classes)
-            shapes = {key: tensor.shape for key, tensor in made.state_dict().items()}
-            if made.card and shapes == {key: tensor.shape for key, tensor in ours.items()}:
-                fits.append(made.card)
-            elif model:
-                fill(made, ours)  # says what does not fit
+        known = [f.load(tensors) for f in family.FORMATS if f.knows(tensors)]
+        ours = known[0] if known else tensors
+        classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
+        with torch.device("meta"):
+            made = create_model(name, num_classes=classes)
+        shapes = {key: tensor.shape for key, tensor in made.state_dict().items()}
+        if made.card and shapes == {key: tensor.shape for key, tensor in ours.items()}:
+            fits.append(made.card)
+        elif model:
+            fill(made, ours)  # says what does not fit
     if len(fits) == 1:
         return fits[0]
     names = ", ".join(card.model for card in fits)

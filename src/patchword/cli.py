@@ -97,23 +97,23 @@ def parsed(
         flag = word.partition("=")[0]
         if word.startswith("--") and flag not in flags | booleans | {"--help"}:
             raise ConfigError(f"patchword {verb} has no {flag}; {suggest(flag, flags)}")
+    places = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    gather = described(function, lambda *given, **named: (given, named))
     screen = StringIO()
-
-    def gather(places: list[Any], names: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        return places, names
-
     try:
         with redirect_stdout(screen), redirect_stderr(screen):
-            return tyro.cli(described(function, gather), prog=f"patchword {verb}", args=words)
+            given, named = tyro.cli(gather, prog=f"patchword {verb}", args=words)
     except SystemExit as leaving:
         if leaving.code in (0, None):
             print(screen.getvalue(), end="")
             return None
         raise ConfigError(f"patchword {verb}: {first_sentence(screen.getvalue())}") from None
+    values = {**dict(zip(places, given, strict=False)), **named}
+    return [values.pop(name) for name in places if name in values], values
 
 
-def described(function: Callable[..., Any], gather: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function with the same parameters and help that gathers what it is given."""
+def described(function: Callable[..., Any], gather: Any) -> Callable[..., Any]:
+    """Give a function that gathers its arguments the parameters and the help of another."""
     from os import PathLike
 
     from tyro.conf import Positional
@@ -129,16 +129,10 @@ def described(function: Callable[..., Any], gather: Callable[..., Any]) -> Calla
         if p.kind is not p.KEYWORD_ONLY:
             kind = Positional[kind]
         placed.append(p.replace(annotation=kind))
-    places = [p.name for p in placed if p.kind is not p.KEYWORD_ONLY]
-
-    def called(*given: Any, **named: Any) -> Any:
-        values = {**dict(zip(places, given, strict=False)), **named}
-        return gather([values.pop(name) for name in places if name in values], values)
-
-    called.__doc__ = function.__doc__
-    called.__annotations__ = {p.name: p.annotation for p in placed}
-    called.__signature__ = Signature(placed)
-    return called
+    gather.__name__, gather.__doc__ = function.__name__, function.__doc__
+    gather.__annotations__ = {p.name: p.annotation for p in placed}
+    gather.__signature__ = Signature(placed)
+    return gather
 
 
 def first_sentence(screen: str) -> str:

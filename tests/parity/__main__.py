@@ -28,7 +28,9 @@ images; fp32. Each figure is the largest difference over the largest value: of t
 features of every block and after the last norm, maps and prefix tokens; of every parameter's
 gradient. To pass is to stay within {logits:g}, {features:g} and {gradients:g}, with equally many
 parameters. Networks of more than {full:,} parameters are compared at two blocks of full width,
-and images are halved where tokens x parameters exceed {work:g}. `vit_mini_*` are ours alone.
+and images are halved where tokens x parameters exceed {work:g}. The
+micro and mini sizes are ours alone; ViT_C's convolutions are held against torchvision's in
+`tests/parity/test_torchvision.py`.
 
 | model | reference | run at | parameters | logits | features | gradients | |
 | --- | --- | --- | ---: | ---: | ---: | ---: | --- |

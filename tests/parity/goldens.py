@@ -107,7 +107,7 @@ def from_jax(weights: dict[str, np.ndarray], config: ViTConfig) -> dict[str, Ten
     given = {name: torch.from_numpy(array) for name, array in weights.items()}
     dim = config.embed_dim
     embedding = given["embedding/kernel"].permute(3, 2, 0, 1)
-    ours = {"stem.prefix.class": given["cls"], "stem.patch_embed.proj.weight": embedding}
+    ours = {"stem.prefix.class_token": given["cls"], "stem.patch_embed.proj.weight": embedding}
     ours["stem.patch_embed.proj.bias"] = given["embedding/bias"]
     ours["stem.position.table"] = given["Transformer/posembed_input/pos_embedding"]
 

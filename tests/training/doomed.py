@@ -1,9 +1,11 @@
-"""Run one command again and again, each time in a process that comes to another end.
+"""Run commands again and again, each time in a process that comes to another end.
 
-    python doomed.py '{"words": ["train", ...], "out": "...", "save_seconds": 0.05, "ends": [...]}'
+It reads what to do line by line, as JSON:
+
+    {"words": ["train", ...], "out": "...", "save_seconds": 0.05, "ends": [END, ...]}
 
 An end is one of
-    {}                                        it is left alone
+    {}                                        the process is left alone
     {"file": "step-", "number": 3, "at": "before"}
                                               it kills itself before the third file whose name
                                               starts so is put in place; `inside`: with half of it
@@ -12,8 +14,8 @@ An end is one of
                                               it gets a signal some time after a checkpoint of that
                                               step, or a later one, is there
 
-Each process is a fork of this one, which has imported everything: what costs seconds is paid once.
-The last line printed is a list of how they ended: an exit code, or minus a signal.
+It answers with a line: how the processes ended, each by an exit code, or minus a signal. Each is a
+fork of this one, which has imported everything: what costs seconds is paid once.
 """
 
 import json
@@ -23,6 +25,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import jinja2  # noqa: F401
+import rich.table  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import torchvision.transforms.v2.functional  # noqa: F401
+import tyro  # noqa: F401
 
 from patchword.cli import main
 from patchword.training import job
@@ -75,8 +83,11 @@ def run(words: list[str], out: str, save_seconds: float, ends: list[dict]) -> li
     """Run all attempts, with checkpoints as often as that."""
     plan = job.make_plan
     job.make_plan = lambda settings: replace(plan(settings), save_seconds=save_seconds)
-    return [attempt([*words, "--out", out], Path(out), end) for end in ends]
+    found = [attempt([*words, "--out", out], Path(out), end) for end in ends]
+    job.make_plan = plan
+    return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(**json.loads(sys.argv[1]))))
+    for line in sys.stdin:
+        print(json.dumps(run(**json.loads(line))), flush=True)

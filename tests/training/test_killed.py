@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.training.runs import FAST, differences, ends
+from tests.training.runs import FAST, STEPS_PER_EPOCH, differences
 
 KILLED = -signal.SIGKILL
 
@@ -27,20 +27,15 @@ def at_random(kills, steps, seed):
         pytest.param(10, 10, 2, marks=pytest.mark.slow),
     ],
 )
-def test_kill_9_at_random_moments(tmp_path, epochs, kills, workers):
-    words = [*FAST, "--epochs", str(epochs)]
-    assert ends([*words, "--workers", "0"], tmp_path / "whole", [{}]) == [0]
-    words += ["--workers", str(workers)]
-    moments = at_random(kills, steps=26 * epochs, seed=kills + workers)
-    found = ends(words, tmp_path / "killed", [*moments, {}])
-    assert found == [KILLED] * kills + [0]
-    assert differences(tmp_path / "whole", tmp_path / "killed") == []
+def test_kill_9_at_random_moments(ends, whole, tmp_path, epochs, kills, workers):
+    words = [*FAST, "--epochs", str(epochs), "--workers", str(workers)]
+    moments = at_random(kills, steps=epochs * STEPS_PER_EPOCH, seed=kills + workers)
+    assert ends(words, tmp_path / "killed", [*moments, {}]) == [KILLED] * kills + [0]
+    assert differences(whole(epochs), tmp_path / "killed") == []
 
 
-def test_kill_9_while_each_file_is_put_in_place(tmp_path):
+def test_kill_9_while_each_file_is_put_in_place(ends, whole, tmp_path):
     """Of all files that a run is made of, in the order in which they come to be."""
-    words = [*FAST, "--epochs", "1"]
-    assert ends(words, tmp_path / "whole", [{}]) == [0]
     files = ["environment.json", "config.json", "step-", "best.", "step-"]
     files += ["scores.json", "report.html", "model.safetensors"]
     moments = [
@@ -48,17 +43,17 @@ def test_kill_9_while_each_file_is_put_in_place(tmp_path):
         for file in files
         for at in ("inside", "before", "after")
     ]
-    found = ends(words, tmp_path / "killed", [*moments, {}])
+    words = [*FAST, "--epochs", "3"]
+    found = ends(words, tmp_path / "killed", [*moments, {}], save_seconds=0.0)
     assert found == [KILLED] * len(moments) + [0]
-    assert differences(tmp_path / "whole", tmp_path / "killed") == []
-    parts = [path.name for path in (tmp_path / "killed").rglob("*.part")]
-    assert parts == []
+    assert differences(whole(3), tmp_path / "killed") == []
+    assert list((tmp_path / "killed").rglob("*.part")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
-def test_an_interrupted_training_is_saved_where_it_was(tmp_path, number):
-    words = [*FAST, "--epochs", "2"]
-    assert ends(words, tmp_path / "whole", [{}]) == [0]
-    hit = {"step": 5, "seconds": 0.05, "signal": number}
-    assert ends(words, tmp_path / "hit", [hit, {}]) == [130, 0]
-    assert differences(tmp_path / "whole", tmp_path / "hit") == []
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_interrupted_training_is_saved_where_it_was(ends, whole, tmp_path, number, workers):
+    words = [*FAST, "--epochs", "3", "--workers", str(workers)]
+    hits = [{"step": step, "seconds": 0.05, "signal": number} for step in (5, 40)]
+    assert ends(words, tmp_path / "hit", [*hits, {}]) == [130, 130, 0]
+    assert differences(whole(3), tmp_path / "hit") == []

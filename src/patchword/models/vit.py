@@ -152,7 +152,7 @@ class Stem(nn.Module):
         super().__init__()
         c = config
         self.patch_embed = patch_embed
-        counts = {**dict.fromkeys(c.prefix, 1), "registers": c.registers}
+        counts = {**{f"{name}_token": 1 for name in c.prefix}, "registers": c.registers}
         self.prefix = nn.ParameterDict(
             {name: torch.zeros(1, count, c.embed_dim) for name, count in counts.items() if count}
         )

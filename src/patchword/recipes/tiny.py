@@ -17,5 +17,4 @@ RECIPE = Recipe(
     optim=Optim(name="muon", lr=5e-3, weight_decay=0.05, momentum=0.95),
     schedule=Schedule(kind="cosine", warmup_share=0.05),
     augment=Augment(crop_scale=None, hflip=0.0, interpolation="bilinear"),
-    average=0.998,
 )

@@ -32,15 +32,25 @@ from patchword.training.settle import settle
 from patchword.weights.files import read_with_notes, write
 
 Say = Callable[[str], None]
+BEGINNINGS = ("environment.json", ".environment.json.part", ".config.json.part")
+"""What a command that was killed at once leaves behind: there is no run yet."""
 
 
-def train(request: Request, out: Path, *, began: float, say: Say = print) -> Path:
+def train(
+    request: Request,
+    out: Path,
+    *,
+    began: float,
+    before: Settings | None = None,
+    say: Say = print,
+) -> Path:
     """Train what is asked for, or go on where the run directory got to.
 
     Args:
         request: the settings that were given.
         out: the run directory.
         began: when the command did, by `time.perf_counter`.
+        before: the settings of a run that this one repeats.
         say: prints a line.
 
     Raises:
@@ -53,11 +63,11 @@ def train(request: Request, out: Path, *, began: float, say: Say = print) -> Pat
         if (out / "model.safetensors").exists() and (out / "report.html").exists():
             say(f"{out} is finished; name another --out to train again")
             return out
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(path.name not in BEGINNINGS for path in out.iterdir()):
         raise RunError(f"{out} is not empty and holds no run; name another --out")
     chosen = choose(request)
     chosen = replace(chosen, data=in_memory(chosen.data))
-    settings = found or settle(request, chosen, began)
+    settings = found or before or settle(request, chosen, began)
     if settings.fingerprint != chosen.data.train.fingerprint():
         raise RunError(f"the training pictures of {out} are others now; name another --out")
     card = stored_card(out) if found else begin(out, chosen, settings)

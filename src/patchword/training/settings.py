@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from patchword.config import dump, parse, read_json
-from patchword.engine.devices import Precision
+from patchword.engine.devices import Precision, device
 from patchword.errors import ConfigError, RunError, suggest
 from patchword.recipes.recipe import Recipe
 
@@ -54,9 +54,8 @@ class Settings:
 def stored(run: Path) -> Settings | None:
     """Read a run's settings; None where there is no run."""
     path = run / "config.json"
-    if not path.exists():
-        return None
-    return parse(Settings, read_json(path)["settings"], where=str(path))
+    found = read_json(path) if path.exists() else {}
+    return parse(Settings, found["settings"], where=str(path)) if "settings" in found else None
 
 
 def same(settings: Settings, request: Request, run: Path) -> None:
@@ -117,19 +116,25 @@ def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
     return parse(Recipe, values, where="--settings")
 
 
-def requested(path: Path, request: Request) -> Request:
+def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:
     """Take a saved run's request, with what is given now in place of what was then.
 
     Args:
         path: a run's `config.json`, or the run.
         request: as given now; what is at its default does not count.
+
+    Returns:
+        the request, and the settings to run it by where they are the same: what was measured for
+        them is not measured again.
     """
     file = path / "config.json" if path.is_dir() else path
-    saved = parse(Settings, read_json(file).get("settings", {}), where=str(file)).request
+    saved = parse(Settings, read_json(file).get("settings", {}), where=str(file))
     default = Request(data="")
     given = {
         field.name: getattr(request, field.name)
         for field in fields(Request)
         if getattr(request, field.name) != getattr(default, field.name)
     }
-    return replace(saved, **given)
+    asked = replace(saved.request, **given)
+    again = asked == saved.request and str(device(asked.device)) == saved.device
+    return asked, saved if again else None

@@ -49,9 +49,13 @@ def read_with_notes(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from None
-    if "checksum" in notes and notes["checksum"] != checksum(tensors):
-        raise WeightsError(f"{path} is damaged: its tensors are not those that were written")
-    return tensors, json.loads(notes.get("notes", "{}"))
+    text = notes.get("notes", "{}")
+    if "crc32" in notes and notes["crc32"] != checksum(tensors, text):
+        raise WeightsError(f"{path} is damaged: its tensors or notes are not those written")
+    try:
+        return tensors, json.loads(text)
+    except ValueError:
+        raise WeightsError(f"{path} cannot be read: its notes are not JSON") from None
 
 
 def write(
@@ -61,14 +65,15 @@ def write(
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    kept = {"notes": json.dumps(dict(notes or {})), "checksum": checksum(plain), "format": "pt"}
+    text = json.dumps(dict(notes or {}))
+    kept = {"notes": text, "crc32": checksum(plain, text), "format": "pt"}
     with replacing(path) as part:
         save_file(plain, part, metadata=kept)
 
 
-def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Return a CRC-32 over names, types, shapes and bytes."""
-    crc = 0
+def checksum(tensors: Mapping[str, Tensor], notes: str) -> str:
+    """Return a CRC-32 over notes, and over names, types, shapes and bytes of tensors."""
+    crc = zlib.crc32(notes.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)

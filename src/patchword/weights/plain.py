@@ -4,8 +4,8 @@ from patchword.weights.formats import Format, Rule
 
 TIMM = Format(
     "timm",
-    Rule("cls_token", "stem.prefix.class"),
-    Rule("dist_token", "stem.prefix.distillation"),
+    Rule("cls_token", "stem.prefix.class_token"),
+    Rule("dist_token", "stem.prefix.distillation_token"),
     Rule("reg_token", "stem.prefix.registers"),
     Rule("pos_embed", "stem.position.table"),
     Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
@@ -21,10 +21,10 @@ def transformers_format(
 ) -> Format:
     """Return transformers' names: a file's and a module's differ, and so do DeiT's two heads."""
     attention = tuple(f"{layer}.#.attention.{names[part]}.*" for part in ("query", "key", "value"))
-    token = "stem.prefix.distillation" if distilled else "stem.prefix.registers"
+    token = "stem.prefix.distillation_token" if distilled else "stem.prefix.registers"
     return Format(
         name,
-        Rule("embeddings.cls_token", "stem.prefix.class"),
+        Rule("embeddings.cls_token", "stem.prefix.class_token"),
         Rule("embeddings.distillation_token", token),
         Rule("embeddings.position_embeddings", "stem.position.table"),
         Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
@@ -61,7 +61,7 @@ def torchvision_format(*patches: Rule) -> Format:
     layer = "encoder.layers.encoder_layer_#"
     return Format(
         "torchvision",
-        Rule("class_token", "stem.prefix.class"),
+        Rule("class_token", "stem.prefix.class_token"),
         Rule("encoder.pos_embedding", "stem.position.table"),
         *patches,
         Rule(f"{layer}.ln_1.*", "blocks.#.norm1.*"),

@@ -1,0 +1,178 @@
+"""What is chosen where nothing is said: model, size, recipe, precision, steps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from patchword.engine import devices
+from patchword.errors import ConfigError, DataError
+from patchword.factory import build
+from patchword.recipes.pick import Found, pick
+from patchword.training import measure, settle
+from patchword.training.choose import choose, measured
+from patchword.training.settings import Request
+from tests.training.runs import photos
+
+DIGITS = Request(data="digits", precision="fp32", batch_size=48)
+
+
+def folder(root, size, mode):
+    """Write pictures of one size in one mode, which `photos` does not."""
+    draw = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(10):
+                pixels = draw.integers(0, 256, (*size, 3), dtype=np.uint8)
+                picture = Image.fromarray(pixels).convert(mode)
+                picture.save(root / split / name / f"{number}.png")
+    return str(root)
+
+
+def chosen(data, **settings):
+    return choose(Request(data=data, device="cpu", **settings))
+
+
+def described(found):
+    """Say in a line what was chosen, having checked that it can be built and used."""
+    card, augment = found.card, found.recipe.augment
+    channels = len(card.preprocessing.mean)
+    with torch.no_grad():
+        scores = build(card).eval()(torch.zeros(2, channels, *card.preprocessing.image_size))
+    assert scores.shape == (2, len(found.data.train.classes))
+    assert card.pixels.channels == channels
+    size = "x".join(map(str, card.preprocessing.image_size))
+    flip = "flipped" if augment.hflip else "not flipped"
+    crop = "cropped" if augment.crop_scale else "whole"
+    return f"{channels} channels, {size}, {flip}, {crop}, recipe {found.recipe.name}"
+
+
+def test_digits():
+    found = chosen("digits")
+    assert described(found) == "1 channels, 8x8, not flipped, whole, recipe tiny"
+    assert found.workers == 0
+    assert any("8x8" in reason for reason in found.reasons)
+
+
+def test_small_grey_pictures(tmp_path):
+    found = chosen(folder(tmp_path, (28, 28), "L"))
+    assert described(found) == "1 channels, 28x28, not flipped, whole, recipe tiny"
+
+
+def test_small_colour_pictures(tmp_path):
+    found = chosen(folder(tmp_path, (32, 32), "RGB"))
+    assert described(found) == "3 channels, 32x32, flipped, whole, recipe tiny"
+
+
+def test_photos(tmp_path):
+    found = chosen(str(photos(tmp_path)))
+    assert described(found) == "3 channels, 64x64, flipped, cropped, recipe tiny"
+
+
+@pytest.mark.parametrize("size", [(9, 7), (15, 12), (28, 20), (33, 31), (64, 64)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pictures_of_any_small_size_can_be_read(tmp_path, size, mode):
+    described(chosen(folder(tmp_path, size, mode)))
+
+
+def test_many_photos_and_a_gpu_get_the_papers_recipe():
+    found = Found(10_000, (300, 400), False, False, True)
+    picked = pick(found)
+    assert (picked.model, picked.image_size) == ("deit_small_patch16_224", (224, 224))
+    assert picked.recipe == "deit"
+    assert pick(replace(found, pictures=9_999)).recipe == "tiny"
+    assert pick(replace(found, accelerator=False)).recipe == "tiny"
+
+
+def test_what_is_said_is_not_chosen(tmp_path):
+    data = str(photos(tmp_path))
+    found = chosen(data, model="vit_tiny_patch16_224", recipe="deit", batch_size=4, epochs=2.0)
+    assert (found.card.model, found.card.preprocessing.image_size) == (
+        "vit_tiny_patch16_224",
+        (224, 224),
+    )
+    assert (found.recipe.name, found.recipe.batch_size, found.recipe.epochs) == ("deit", 4, 2.0)
+    assert found.card.config["drop_path_rate"] == found.recipe.drop_path_rate == 0.1
+    assert chosen(data, workers=3).workers == 3
+    assert chosen(data, image_size=(32, 48)).card.preprocessing.image_size == (32, 48)
+    with pytest.raises(ConfigError, match="did you mean"):
+        chosen(data, model="vit_tini_patch16_224")
+
+
+def test_a_share_is_held_out_where_that_is_asked_for():
+    found = chosen("digits", holdout=0.25)
+    assert len(found.data.train) + len(found.data.validation) == 1437
+    assert len(found.data.validation) == pytest.approx(0.25 * 1437, abs=10)
+    assert any("--holdout" in reason for reason in found.reasons)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        chosen("digits", holdout=1.5)
+
+
+def test_mean_and_deviation_are_those_of_the_training_pictures():
+    found = chosen("digits")
+    pixels = found.data.train.images[:, 0].double() / 255
+    frame = measured(found.data.train, found.card.preprocessing, limit=2000)
+    assert frame.mean == pytest.approx((pixels.mean().item(),), abs=1e-4)
+    assert frame.std == pytest.approx((pixels.std(correction=0).item(),), abs=1e-4)
+
+
+def test_steps_are_the_minutes_less_what_else_takes_time():
+    assert measure.fitting(10, spent=20.0, evaluations=74.0, per_step=0.05) == 10_000
+    assert measure.fitting(1, 10.0, 0.0, 44.0) == 1
+    with pytest.raises(ConfigError, match=r"--minutes 0.5 is too short: one step needs 0.6"):
+        measure.fitting(0.5, 20.0, 10.0, 0.5)
+
+
+def test_a_budget_becomes_steps_once(monkeypatch):
+    """A minute, of which 10 seconds are over, at 0.1 seconds a step and 2 of evaluation."""
+    monkeypatch.setattr(measure, "pace", lambda make, feed, plan: 0.1)
+    monkeypatch.setattr(settle, "evaluation_seconds", lambda model, chosen: 2.0)
+    monkeypatch.setattr(settle.time, "perf_counter", lambda: 1010.0)
+    request = replace(DIGITS, minutes=1.0)
+    found = settle.settle(request, choose(request), began=1000.0)
+    assert found.steps == round((60 - 10 - 2 - measure.RESERVE) / 0.1)
+    assert any("100.0 ms per step measured, so 420 steps fit" in r for r in found.reasons)
+
+
+def test_epochs_become_steps():
+    request = replace(DIGITS, epochs=2.5)
+    found = settle.settle(request, choose(request), began=0.0)
+    assert (found.steps_per_epoch, found.steps) == (1437 // 48, round(2.5 * (1437 // 48)))
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ({"fp32": 0.10, "bf16": 0.05}, "bf16"),
+        ({"fp32": 0.05, "bf16": 0.10}, "fp32"),
+        ({"fp32": 0.100, "bf16": 0.099}, "fp32"),  # noise is no reason for fewer digits
+    ],
+)
+def test_the_clearly_faster_precision_is_taken(monkeypatch, times, kept):
+    monkeypatch.setattr(measure, "faster", lambda step: times)
+    request = replace(DIGITS, precision="auto", epochs=1.0)
+    found = settle.settle(request, choose(request), began=0.0)
+    assert found.precision == kept
+    assert any(f"precision {kept}" in reason for reason in found.reasons)
+    for said in ("fp32", "bf16"):
+        said = replace(request, precision=said)
+        assert settle.settle(said, choose(said), began=0.0).precision == said.precision
+
+
+def test_what_is_measured_leaves_no_trace():
+    """Neither in the network that is trained, nor in what it is shown."""
+    state = torch.random.get_rng_state()
+    request = replace(DIGITS, precision="auto", epochs=1.0)
+    found = choose(request)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "faster", lambda step: devices.faster(step, seconds=0.01))
+        patch.setattr(measure, "SAMPLE", 0.01)
+        settings = settle.settle(replace(request, minutes=1.0), found, began=0.0 - 1e9 * 0)
+    assert settings.steps > 0
+    first = settle.make_state(found.card, settings).weights()
+    again = settle.make_state(found.card, settings).weights()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert len(state) == len(torch.random.get_rng_state())
