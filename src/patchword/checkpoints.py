@@ -28,7 +28,8 @@ from patchword.weights.files import read, write
 
 SHARDS = "model.safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-SAME_ANSWER = ("dynamic_img_size", "drop_rate", "drop_path_rate", "proj_drop_rate")  # of timm's
+TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
+TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 IDENTITY = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "prefix")  # of a variant
 
 
@@ -163,7 +164,7 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
     name = found["architecture"]
     config = models.config(name)
     arguments = found.get("model_args", {})
-    for setting in arguments.keys() - {*SAME_ANSWER, "img_size", "in_chans"}:
+    for setting in arguments.keys() - {*TIMM_READ, *TIMM_HARMLESS}:
         raise ConfigError(
             f"config.json: model_args {setting!r} makes another network than {name}; it is not "
             f"supported"

@@ -4,6 +4,7 @@ argparse is not asked, and torch not imported, before a verb is: `--help`, `--ve
 misspelt verb answer at once. Inside a verb, tyro reads the function's signature and docstring.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -28,15 +29,17 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if words is None else words)
     try:
-        return run(words)
+        code = run(words)
+        sys.stdout.flush()
+        return code
     except PatchwordError as error:
         print(f"patchword: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("patchword: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # what is left to print goes nowhere, as Python flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
@@ -92,11 +95,14 @@ def parsed(
 
     parameters = signature(function).parameters.values()
     flags = {f"--{p.name.replace('_', '-')}" for p in parameters if p.kind is p.KEYWORD_ONLY}
-    booleans = {f"--no-{p.name}" for p in parameters if isinstance(p.default, bool)}
+    booleans = [p.name for p in parameters if isinstance(p.default, bool)]
+    switches = {f"--{no}{name}" for name in booleans for no in ("", "no-")}
     for word in words:
-        flag = word.partition("=")[0]
-        if word.startswith("--") and flag not in flags | booleans | {"--help"}:
+        flag, value, _ = word.partition("=")
+        if word.startswith("--") and flag not in flags | switches | {"--help"}:
             raise ConfigError(f"patchword {verb} has no {flag}; {suggest(flag, flags)}")
+        if value and flag in switches:
+            raise ConfigError(f"patchword {verb} {word}: {flag} takes no value")
     places = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     gather = described(function, lambda *given, **named: (given, named))
     screen = StringIO()

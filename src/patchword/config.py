@@ -41,7 +41,9 @@ def parse(kind: type[T], values: Mapping[str, Any], *, where: str = "settings") 
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}: {path}: {first['input']!r}: {first['msg']}") from None
+        ours = first.get("ctx", {}).get("error")  # from a dataclass's own check: it says all
+        said = str(ours) if isinstance(ours, ConfigError) else f"{first['input']!r}: {first['msg']}"
+        raise ConfigError(": ".join(filter(None, (where, path, said)))) from None
 
 
 def _refuse_unknown(kind: Any, values: Mapping[str, Any], where: str) -> None:

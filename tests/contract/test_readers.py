@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from patchword.features import Features
+from patchword.heads.classify import classifier
 from patchword.inspection.attention import record
 from patchword.layers import to_tokens
+from patchword.weights.plain import TIMM
 from tests.contract.tiny import CONFIGS, VIT, images, made
 
 WITH_TOKENS = [name for name, config in CONFIGS.items() if config.prefix]
@@ -43,16 +44,13 @@ def test_segmenter_reads_patches_after_the_last_norm(config, backbone):
 def probe(backbone, batch):
     """Return the class tokens of the last four blocks, each through the last norm, side by side."""
     names = [level.name for level in backbone.levels][-5:-1]
-    taps: Features = backbone(batch, taps=names)
-    return torch.cat([backbone.norm(tap.prefix[:, 0]) for tap in taps.taps], dim=1)
+    taps = backbone(batch, taps=names).taps
+    return torch.cat([backbone.norm(tap.prefix[:, 0]) for tap in taps], dim=1)
 
 
 def timm_s(config):
     """Return a timm model with the weights of ours."""
     from timm.models.vision_transformer import VisionTransformer
-
-    from patchword.heads.classify import classifier
-    from patchword.models.vit import FORMATS
 
     backbone = made(config)
     theirs = VisionTransformer(
@@ -65,7 +63,7 @@ def timm_s(config):
         num_classes=5,
     ).eval()
     weights = classifier(backbone, 5).state_dict()
-    theirs.load_state_dict(FORMATS[0].save(weights))
+    theirs.load_state_dict(TIMM.save(weights))
     return backbone, theirs
 
 

@@ -1,10 +1,12 @@
 """What is made from `spine()`: every parameter once, rates by depth, checkpointing from outside."""
 
+from dataclasses import replace
+
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from patchword.layers import depth_masks, dropping
-from tests.contract.tiny import images
+from tests.contract.tiny import images, made
 
 
 def test_every_parameter_is_in_one_part_in_order(config, backbone):
@@ -52,14 +54,10 @@ def test_checkpointing_from_outside_changes_no_gradient(config, backbone):
 
 
 def test_stochastic_depth_follows_its_masks(config):
-    from dataclasses import replace
-
-    from tests.contract.tiny import made
-
     backbone = made(replace(config, drop_path_rate=0.5)).train()
-    for norm in backbone.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.eval()  # it would look across images
+    for part in backbone.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()  # it would look across images
     parts = dropping(backbone)
     assert [part.rate for part in parts] == [r for i in range(1, 5) for r in [0.125 * i] * 2]
     kept = torch.rand(len(parts), 4, generator=torch.Generator().manual_seed(0)) > 0.5

@@ -53,3 +53,11 @@ def test_a_device_is_what_its_name_says():
     assert devices.device("cpu") == torch.device("cpu")
     assert devices.device("cuda:1") == torch.device("cuda", 1)
     assert devices.device().type in ("cpu", "cuda", "mps")
+
+
+def test_threads_are_set_inside_the_block_only():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), devices.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from patchword.heads.classify import Classifier, LinearHead, classifier
-from patchword.models.vit import TIMM, ViTConfig
+from patchword.models.vit import ViTConfig
 from patchword.weights import fill
+from patchword.weights.plain import TIMM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from patchword.errors import ConfigError
 from patchword.features import Tap
 from patchword.heads.classify import classifier
 from patchword.layers import to_map
-from patchword.models.vit import FORMATS
 from patchword.weights import fill
 from patchword.weights.configs import to_transformers
+from patchword.weights.plain import FORMATS
 
 FORMAT = {format.name: format for format in FORMATS}
 CLASSES = 10

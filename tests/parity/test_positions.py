@@ -94,3 +94,12 @@ def test_row_and_column_positions_are_a_slow_loop_s(mode, new):
         for column in range(new[1]):
             wanted = torch.cat([parts[0][row], parts[1][column]])
             torch.testing.assert_close(found[:, row, column], wanted)
+
+
+@pytest.mark.parametrize("mode", ["bicubic_antialias", "bicubic", "linear"])
+def test_a_lone_column_is_resampled_as_a_lone_row_is(mode):
+    column = LearnedPosition((4, 1), 6, prefix=1, mode=mode)
+    row = LearnedPosition((1, 4), 6, prefix=1, mode=mode)
+    row.load_state_dict(column.state_dict())
+    torch.testing.assert_close(column((9, 1)), row((1, 9)))
+    torch.testing.assert_close(column((3, 1)), row((1, 3)))

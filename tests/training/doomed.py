@@ -12,7 +12,8 @@ An end is one of
                                               written; `after`: with all of it there
     {"step": 40, "seconds": 0.02, "signal": 9}
                                               it gets a signal some time after a checkpoint of that
-                                              step, or a later one, is there
+                                              step, or a later one, is there; with "group": true,
+                                              its data workers get it too, as from a terminal
 
 It answers with a line: how the processes ended, each by an exit code, or minus a signal. Each is a
 fork of this one, which has imported everything: what costs seconds is paid once.
@@ -54,20 +55,22 @@ def die_at(file: str, number: int, at: str) -> None:
     os.replace = replacing
 
 
-def hit_at(child: int, checkpoints: Path, step: int, seconds: float, number: int) -> None:
+def hit_at(child: int, checkpoints: Path, end: dict) -> None:
     """Send a signal some time after a step was saved, if the process lives that long."""
-    while not any(int(p.stem[5:]) >= step for p in checkpoints.glob("step-*.safetensors")):
+    saved = "step-*.safetensors"
+    while not any(int(p.stem[5:]) >= end["step"] for p in checkpoints.glob(saved)):
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
         time.sleep(0.002)
-    time.sleep(seconds)
-    os.kill(child, number)
+    time.sleep(end["seconds"])
+    (os.killpg if end.get("group") else os.kill)(child, end["signal"])
 
 
 def attempt(words: list[str], out: Path, end: dict) -> int:
     """Run the command in a fork, and return how that ended."""
     child = os.fork()
     if not child:
+        os.setpgid(0, 0)
         os.dup2(2, 1)
         if "file" in end:
             die_at(**end)
@@ -75,7 +78,7 @@ def attempt(words: list[str], out: Path, end: dict) -> int:
         sys.stdout.flush()
         os._exit(code)
     if "step" in end:
-        hit_at(child, out / "checkpoints", end["step"], end["seconds"], end["signal"])
+        hit_at(child, out / "checkpoints", end)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

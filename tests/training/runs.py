@@ -13,7 +13,7 @@ from patchword.weights.files import read_with_notes
 
 SOURCE = Path(patchword.__file__).parents[1]
 ONE_THREAD = {
-    **os.environ,
+    **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     "PYTHONPATH": str(SOURCE),
     "OMP_NUM_THREADS": "1",  # two busy processes of two threads each wait for one another
     "OPENBLAS_NUM_THREADS": "1",

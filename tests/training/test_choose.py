@@ -1,5 +1,6 @@
 """What is chosen where nothing is said: model, size, recipe, precision, steps."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -120,8 +121,8 @@ def test_mean_and_deviation_are_those_of_the_training_pictures():
 
 
 def test_steps_are_the_minutes_less_what_else_takes_time():
-    assert measure.fitting(10, spent=20.0, evaluations=74.0, per_step=0.05) == 10_000
-    assert measure.fitting(1, 10.0, 0.0, 44.0) == 1
+    assert measure.fitting(10.0, spent=20.0, evaluations=74.0, per_step=0.05) == 10_000
+    assert measure.fitting(1.0, 10.0, 0.0, 44.0) == 1
     with pytest.raises(ConfigError, match=r"--minutes 0.5 is too short: one step needs 0.6"):
         measure.fitting(0.5, 20.0, 10.0, 0.5)
 
@@ -162,17 +163,17 @@ def test_the_clearly_faster_precision_is_taken(monkeypatch, times, kept):
         assert settle.settle(said, choose(said), began=0.0).precision == said.precision
 
 
-def test_what_is_measured_leaves_no_trace():
-    """Neither in the network that is trained, nor in what it is shown."""
+def test_what_is_measured_leaves_no_trace(monkeypatch):
+    """Neither in the network that is trained, nor in the caller's generator."""
     state = torch.random.get_rng_state()
-    request = replace(DIGITS, precision="auto", epochs=1.0)
+    monkeypatch.setattr(measure, "faster", lambda step: devices.faster(step, seconds=0.01))
+    monkeypatch.setattr(measure, "SAMPLE", 0.01)
+    request = replace(DIGITS, precision="auto", minutes=1.0)
     found = choose(request)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "faster", lambda step: devices.faster(step, seconds=0.01))
-        patch.setattr(measure, "SAMPLE", 0.01)
-        settings = settle.settle(replace(request, minutes=1.0), found, began=0.0 - 1e9 * 0)
-    assert settings.steps > 0
-    first = settle.make_state(found.card, settings).weights()
-    again = settle.make_state(found.card, settings).weights()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert len(state) == len(torch.random.get_rng_state())
+    settings = settle.settle(request, found, began=time.perf_counter())
+    assert settings.steps > 10
+    assert torch.equal(state, torch.random.get_rng_state())
+    fixed = replace(request, precision=settings.precision, minutes=None, epochs=1.0)
+    unmeasured = settle.make_state(found.card, settle.settle(fixed, choose(fixed), began=0.0))
+    weights = settle.make_state(found.card, settings).weights()
+    assert all(torch.equal(weights[name], t) for name, t in unmeasured.weights().items())

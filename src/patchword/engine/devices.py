@@ -1,19 +1,29 @@
 """Where a training computes, and how exactly."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
+
+from patchword.errors import ConfigError
 
 Precision = Literal["fp32", "bf16"]
 
 
 def device(name: str = "auto") -> torch.device:
-    """Return the device of a name, or the fastest kind there is for `auto`."""
+    """Return the device of a name, or the fastest kind there is for `auto`.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:  # the latter from builds without CUDA
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"--device {name} cannot be used here: {reason}") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -24,6 +34,17 @@ def computing(precision: Precision, where: torch.device) -> AbstractContextManag
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(where.type, torch.bfloat16)
+
+
+@contextmanager
+def threads(count: int) -> Generator[None]:
+    """Compute with so many threads inside the block; sums are rounded as they are split."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def faster(step: Callable[[Precision], object], *, seconds: float = 1.5) -> dict[Precision, float]:

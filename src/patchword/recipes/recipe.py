@@ -1,10 +1,12 @@
 """A recipe is all that it takes to repeat a training but the data and the seed: it is a value."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 from patchword.data.augment import Augment, Mixing
 from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
+from patchword.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +26,13 @@ class Recipe:
     drop_rate: float = 0.0  # dropout
     drop_path_rate: float = 0.0  # stochastic depth of the last block
     average: float | None = None  # decay of the moving average of the weights
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "repeats"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; wanted: 1 or more")
+        for name in ("smoothing", "drop_rate", "drop_path_rate", "average"):
+            if not 0 <= (getattr(self, name) or 0) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; wanted: from 0 to below 1")
+        if not 0 < self.epochs < inf:
+            raise ConfigError(f"epochs is {self.epochs}; wanted: a number above 0")

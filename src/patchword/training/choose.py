@@ -12,7 +12,7 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
-from patchword.factory import preprocessing
+from patchword.factory import build, preprocessing
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
@@ -39,6 +39,7 @@ def choose(request: Request) -> Chosen:
     Raises:
         DataError: there is no data that is understood.
         ConfigError: a name is not known.
+        ShapeError: the model cannot read images of that size.
     """
     data = open_data(request.data, pixels=Pixels(channels=3), seed=request.seed)
     census = look(data)
@@ -63,6 +64,7 @@ def choose(request: Request) -> Chosen:
     workers = _workers(request, found, data)
     size = _image_size(request, name, picked, start)
     card = _card(name, size, channels, data, recipe, start)
+    tried(card)
     return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
 
 
@@ -131,6 +133,17 @@ def _card(
         preprocessing=base,
         pixels=Pixels(channels=1 if channels == 1 else 3),
     )
+
+
+def tried(card: Card) -> None:
+    """Make sure that a network can read its images, before anything is written or measured.
+
+    Raises:
+        ShapeError: it cannot.
+    """
+    shape = (1, len(card.preprocessing.mean), *card.preprocessing.image_size)
+    with torch.device("meta"):
+        build(card).eval()(torch.empty(shape))
 
 
 def measured(source: Source, base: Frame, limit: int = 1000) -> Frame:

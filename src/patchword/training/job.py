@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from patchword.config import dump, parse, read_json
+from patchword.engine.devices import threads
 from patchword.engine.loop import fit
 from patchword.engine.run import Run
 from patchword.engine.state import State
@@ -108,7 +109,7 @@ class Job:
             self.say(line)
         model = state.task.model
         validate = partial(self.validate, model) if self.data.validation else None
-        with signals() as stop, torch.random.fork_rng(devices=[]):
+        with signals() as stop, torch.random.fork_rng(devices=[]), threads(settings.threads):
             fit(
                 state,
                 feed,

@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from patchword.engine.devices import Precision, faster
 from patchword.engine.loop import Plan, step
 from patchword.engine.state import State
@@ -21,16 +23,16 @@ def precision(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> dict[Pr
     """Time a step of a throw-away network in each precision."""
     state = make()
     batches = feed(0)
-    with closing(batches):
+    with closing(batches), torch.random.fork_rng(devices=[]):
         batch = next(batches)
-    return faster(lambda kind: step(state, batch, replace(plan, precision=kind)))
+        return faster(lambda kind: step(state, batch, replace(plan, precision=kind)))
 
 
 def pace(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> float:
     """Return the seconds of a step of a throw-away network, data included."""
     state = make()
     batches = feed(0)
-    with closing(batches):
+    with closing(batches), torch.random.fork_rng(devices=[]):
         for _ in range(WARM):
             step(state, next(batches), plan)
         start, count = time.perf_counter(), 0

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,15 @@ class Request:
     compile: bool = False
     init: str | None = None
     settings: tuple[str, ...] = ()  # changes to the recipe, as PATH=VALUE
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "seed": 0, "workers": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            open_ = isinstance(low, float)  # the number itself is out
+            if value is not None and not (low < value < inf if open_ else low <= value):
+                wanted = f"above {low:g}" if open_ else f"{low} or more"
+                raise ConfigError(f"{words(name, value)}: wanted: {wanted}")
 
 
 @dataclass(frozen=True, kw_only=True)
