@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from patchword.engine import devices
+from patchword.errors import ConfigError
 
 
 @pytest.fixture
@@ -51,8 +52,11 @@ def test_bf16_is_of_products_and_not_of_weights():
 
 def test_a_device_is_what_its_name_says():
     assert devices.device("cpu") == torch.device("cpu")
-    assert devices.device("cuda:1") == torch.device("cuda", 1)
     assert devices.device().type in ("cpu", "cuda", "mps")
+    for name in ("cdua", "cuda:99", "xla"):
+        with pytest.raises(ConfigError, match=f"--device {name} cannot be used here") as caught:
+            devices.device(name)
+        assert "\n" not in str(caught.value)
 
 
 def test_threads_are_set_inside_the_block_only():

@@ -14,8 +14,10 @@ from patchword.checkpoints import save
 from patchword.cli import main
 from patchword.data import Pixels, open_data
 from patchword.data.batches import EvalBatches
+from patchword.data.source import ArraySource
 from patchword.errors import ConfigError, DataError
 from patchword.training.feed import scores
+from patchword.training.use import relabelled
 from tests.training.runs import photos
 
 NAMES = ("cat", "dog", "hen")
@@ -66,6 +68,14 @@ def test_classes_may_come_in_another_order_or_be_missing(run, data, tmp_path):
     assert some.confusion[0].tolist() == [0, 0, 0]
     assert some.confusion[1:].tolist() == whole.confusion[1:].tolist()
     assert np.isnan(some.recall[0]) and some.recall[1:] == whole.recall[1:]
+
+
+def test_labels_are_numbered_as_the_model_does(run):
+    """Whatever the order in which a data set has the same classes."""
+    card = load(run).card
+    images = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+    source = ArraySource(images, np.array([0, 1, 2]), ["hen", "cat", "dog"], "test")
+    assert relabelled(torch.tensor([0, 1, 2, 0]), source, card).tolist() == [2, 0, 1, 2]
 
 
 def test_a_class_that_the_model_does_not_know_is_named(run, data, tmp_path):

@@ -37,13 +37,18 @@ BEGINNINGS = ("environment.json", ".environment.json.part", ".config.json.part")
 """What a command that was killed at once leaves behind: there is no run yet."""
 
 
+def show(line: str) -> None:
+    """Print a line at once, to a file or a pipe too: what follows takes its time."""
+    print(line, flush=True)
+
+
 def train(
     request: Request,
     out: Path,
     *,
     began: float,
     before: Settings | None = None,
-    say: Say = print,
+    say: Say = show,
 ) -> Path:
     """Train what is asked for, or go on where the run directory got to.
 
