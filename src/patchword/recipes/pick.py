@@ -50,7 +50,7 @@ def pick(found: Found) -> Pick:
 
 def fitted(recipe: Recipe, found: Found) -> Recipe:
     """Fit the tiny recipe to the data: how long, and what may be done to a picture."""
-    epochs = float(min(max(round(200_000 / found.pictures), 10), 300))
+    epochs = float(min(max(round(100_000 / found.pictures), 10), 300))
     small = found.same_size and max(found.size) <= SMALL
     if small and found.grey:  # figures and letters have a left and a right
         augment = Augment(
