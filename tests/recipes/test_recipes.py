@@ -125,7 +125,7 @@ def test_flags_stand_in_place_of_the_recipes_numbers():
         (
             Found(400, (300, 400), False, False, False),
             {"hflip": 0.5, "crop_scale": (0.35, 1.0)},
-            300,
+            250,
         ),
     ],
     ids=["figures", "small photos", "photos"],
