@@ -120,7 +120,8 @@ def test_flags_stand_in_place_of_the_recipes_numbers():
 @pytest.mark.parametrize(
     ("found", "augment", "epochs"),
     [
-        (Found(1437, (8, 8), True, True, False), {"hflip": 0.0, "crop_scale": None}, 70),
+        (Found(1437, (8, 8), True, True, False), {"hflip": 0.0, "translate": 0.1}, 139),
+        (Found(60_000, (28, 28), True, True, False), {"hflip": 0.0, "translate": 0.0}, 10),
         (Found(50_000, (32, 32), True, False, False), {"hflip": 0.5, "crop_scale": None}, 10),
         (
             Found(400, (300, 400), False, False, False),
@@ -128,7 +129,7 @@ def test_flags_stand_in_place_of_the_recipes_numbers():
             250,
         ),
     ],
-    ids=["figures", "small photos", "photos"],
+    ids=["few figures", "many figures", "small photos", "photos"],
 )
 def test_tiny_is_fitted_to_the_pictures(found, augment, epochs):
     recipe = fitted(recipes.recipe("tiny"), found)

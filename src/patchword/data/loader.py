@@ -53,7 +53,9 @@ def loader(
 
 def _by_thread(dataset: Dataset[Item], items: range) -> Generator[Item]:
     numbers = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="patchword-data")
+    pool = ThreadPoolExecutor(
+        1, thread_name_prefix="patchword-data", initializer=torch.set_num_threads, initargs=(1,)
+    )
     try:
         pending = deque(pool.submit(dataset.__getitem__, n) for n in islice(numbers, AHEAD))
         while pending:

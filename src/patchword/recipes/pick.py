@@ -28,6 +28,7 @@ class Pick:
 
 
 SMALL = 64  # pixels; pictures up to here are read as they are
+PLENTY = 20_000  # pictures; so many are seen too few times to need moved copies of them
 
 
 def pick(found: Found) -> Pick:
@@ -50,9 +51,12 @@ def pick(found: Found) -> Pick:
 
 def fitted(recipe: Recipe, found: Found) -> Recipe:
     """Fit the tiny recipe to the data: how long, and what may be done to a picture."""
-    epochs = float(min(max(round(100_000 / found.pictures), 10), 300))
     small = found.same_size and max(found.size) <= SMALL
-    if small and found.grey:  # figures and letters have a left and a right
+    views = 200_000 if small else 100_000  # photos have to be decoded
+    epochs = float(min(max(round(views / found.pictures), 10), 300))
+    if small and found.grey and found.pictures >= PLENTY:
+        augment = Augment(crop_scale=None, hflip=0.0)  # figures and letters have a left and a right
+    elif small and found.grey:
         augment = Augment(
             crop_scale=None, hflip=0.0, translate=0.1, rotate=10.0, zoom=0.1, shear=5.0
         )
