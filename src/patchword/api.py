@@ -72,14 +72,21 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
     Args:
         pattern: of their names, as in "deit*".
         json: print JSON lines.
+
+    Raises:
+        ConfigError: none has such a name.
     """
     import torch
 
     from patchword import models as zoo
+    from patchword.errors import ConfigError, suggest
     from patchword.factory import create_model, list_models
 
     rows: list[dict[str, Any]] = []
-    for name in list_models(pattern):
+    names = list_models(pattern)
+    if not names:
+        raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
+    for name in names:
         with torch.device("meta"):
             model = create_model(name)
         size = model.card.preprocessing.image_size if model.card else (0, 0)

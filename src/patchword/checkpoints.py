@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,9 +71,15 @@ def save(
     model: Classifier,
     folder: str | Path,
     *,
-    format: Literal["patchword", "timm", "transformers"] = "patchword",  # the word
+    format: str = "patchword",  # the word
 ) -> None:
     """Write a classifier into a folder: `model.safetensors`, and `config.json` beside it.
+
+    Args:
+        model: as trained or loaded.
+        folder: is made where it is missing.
+        format: ours; timm or transformers, with their config beside the weights; or another
+            that the family is written in, such as its authors'.
 
     Raises:
         ConfigError: the model has no card, or its family is not in that format.
@@ -92,7 +98,7 @@ def save(
             raise ConfigError(
                 f"{model.card.model} is not written as {name}; {suggest(name, known)}"
             )
-        tensors = known[name].save(tensors)
+        tensors = known[name].save(tensors, config=model.backbone.config)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(folder / name, json.dumps(content, indent=2) + "\n")
@@ -104,6 +110,8 @@ def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]
     names = card.classes or tuple(f"LABEL_{i}" for i in range(card.num_classes))
     if format == "timm":
         return {"config.json": to_timm(card.model, card.preprocessing, names)}
+    if format != "transformers":
+        return {}
     return {
         "config.json": to_transformers(card.config, names, distilled=distilled),
         "preprocessor_config.json": preprocessor_to(card.preprocessing),

@@ -1,15 +1,16 @@
 """Models by name: with fresh weights, and adapted to other images and classes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from patchword import models
 from patchword.config import dump, parse
 from patchword.data.frame import Frame
 from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier, classifier
-from patchword.layers import Position
+from patchword.layers import Fitted
 from patchword.predictor import Card
 from patchword.weights import fill
 
@@ -48,10 +49,8 @@ def create_model(
     if num_classes < 1 or in_chans < 1:
         raise ConfigError("num_classes and in_chans are at least 1")
     size = config.image_size if image_size is None else sides(image_size)
-    config = replace(
-        config,
-        image_size=size,
-        in_chans=in_chans,
+    config = regularised(
+        replace(config, image_size=size, in_chans=in_chans),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
@@ -63,6 +62,20 @@ def create_model(
         preprocessing=preprocessing(family.PREPROCESSING, size, in_chans),
     )
     return build(card)
+
+
+def regularised(config: Any, *, drop_rate: float, drop_path_rate: float) -> Any:
+    """Set dropout and stochastic depth in the config of a family that has them.
+
+    Raises:
+        ConfigError: one of them is not 0, and the family lacks it.
+    """
+    there = {field.name for field in fields(config)}
+    wanted = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+    for name in wanted.keys() - there:
+        if wanted[name]:
+            raise ConfigError(f"{type(config).__name__} has no {name}; leave it at 0")
+    return replace(config, **{name: wanted[name] for name in wanted.keys() & there})
 
 
 def sides(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -127,7 +140,7 @@ def adapt(
     parts = dict(model.named_modules())
     for name, part in made.named_modules():
         old = parts.get(name)
-        if isinstance(part, Position) and isinstance(old, Position):
+        if isinstance(part, Fitted) and isinstance(old, Fitted):
             words = part.refit(old)
             if words:
                 done.append(words)

@@ -12,13 +12,14 @@ forward pass then computes what was asked for, and returns one type whatever tha
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.errors import ConfigError, suggest
-from patchword.layers.grid import Grid
+from patchword.layers.grid import Grid, to_map
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Backbone(nn.Module, ABC):
         head_std: deviation of the weights of a fresh linear head; at 0 all scores start equal.
         norm: the last norm, between the last block and `final`. DINO's probe and others that
             read earlier levels of the same width through it apply it themselves.
+        silent: patterns of parameters that `pooled` does not depend on, by the paper's own
+            design, as in "blocks.11.mlp.*". They get no gradient where only it is asked for.
     """
 
     config: Any
@@ -65,6 +68,7 @@ class Backbone(nn.Module, ABC):
     readouts: tuple[str, ...] = ("label",)
     head_std: float = 0.0
     norm: nn.Module
+    silent: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, images: Float[Tensor, "b c *grid"], taps: Sequence[str] = ()) -> Features:
@@ -100,3 +104,35 @@ class Backbone(nn.Module, ABC):
                 return level
         names = [level.name for level in self.levels]
         raise ConfigError(f"{type(self).__name__} has no level {name!r}; {suggest(name, names)}")
+
+
+class Trace:
+    """What is kept of one forward pass: the levels that were asked for, as they go by.
+
+    Args:
+        backbone: whose levels they are.
+        taps: their names.
+
+    Raises:
+        ConfigError: no level has such a name.
+    """
+
+    def __init__(self, backbone: Backbone, taps: Sequence[str]) -> None:
+        for name in taps:
+            backbone.level(name)
+        self.taps = tuple(taps)
+        self.seen: dict[str, Tap] = {}
+
+    def tokens(self, name: str, x: Float[Tensor, "b n c"], grid: Grid) -> None:
+        """Pass a level as tokens: the grid's, row by row, after any prefix tokens."""
+        if name in self.taps:
+            self.seen[name] = Tap(to_map(x, grid), x[:, : x.shape[1] - prod(grid)])
+
+    def map(self, name: str, x: Float[Tensor, "b c ..."]) -> None:
+        """Pass a level as a map, without prefix tokens."""
+        if name in self.taps:
+            self.seen[name] = Tap(x, x.new_empty(len(x), 0, x.shape[1]))
+
+    def features(self, pooled: Float[Tensor, "b d"]) -> Features:
+        """Return what was asked for, in the order in which it was."""
+        return Features(pooled, tuple(self.seen[name] for name in self.taps))

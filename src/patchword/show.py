@@ -17,7 +17,7 @@ def evaluate(found: "TopK", *, as_json: bool) -> int:
     """Show the scores."""
     from patchword.training.screen import table
 
-    table({"scored": found})
+    table({found.split: found})
     for reason in found.unreadable:
         print(f"not scored: {reason}")
     return 0

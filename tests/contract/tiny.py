@@ -1,51 +1,14 @@
-"""Tiny networks, at least one of every family and one for every part it can have.
+"""Tiny networks, at least one of every family and one for every part it can have."""
 
-A family joins the contract by a line here; the tests take it from there.
-"""
-
-from dataclasses import replace
+import math
 
 import torch
 
-from patchword.models.vit import ViTConfig
-from patchword.models.vitc import ViTCConfig
+from tests.families import FAMILIES
 
-BASE = {"embed_dim": 24, "depth": 5, "num_heads": 3, "mlp_ratio": 2.0}
-VIT = ViTConfig(image_size=(32, 48), patch_size=8, **BASE)
-MEAN = replace(VIT, prefix=(), pool="mean")
-
-TINY = {
-    "vit": {
-        "token": VIT,
-        "mean": MEAN,
-        "mean_with_token": replace(VIT, pool="mean"),
-        "registers": replace(MEAN, registers=3, position="learned_patches", norm_pooled=True),
-        "dinov2_reg": replace(VIT, registers=2, position="learned_patches", layer_scale=0.3),
-        "learned_2d": replace(MEAN, position="learned_2d", in_chans=1),
-        "sincos_2d": replace(MEAN, position="sincos_2d", patch_size=4, image_size=(16, 12)),
-        "no_position": replace(VIT, position="none", in_chans=5),
-        "linear_resample": replace(VIT, resample="linear", image_size=(40, 24)),
-    },
-    "deit": {
-        "plain": replace(VIT, fresh="truncated"),
-        "distilled": replace(VIT, fresh="truncated", prefix=("class", "distillation")),
-    },
-    "vitc": {
-        "mean": ViTCConfig(
-            image_size=(32, 24),
-            patch_size=4,
-            prefix=(),
-            pool="mean",
-            channels=(8, 16),
-            strides=(2, 2),
-            **BASE,
-        ),
-        "token": ViTCConfig(
-            image_size=(36, 30), patch_size=4, channels=(8, 16), strides=(2, 2), **BASE
-        ),
-    },
-}
+TINY = {name: family.TINY for name, family in FAMILIES.items()}
 CONFIGS = {f"{family}-{kind}": c for family, kinds in TINY.items() for kind, c in kinds.items()}
+FIXED = {f"{family}-{kind}" for family, it in FAMILIES.items() for kind in it.FIXED}
 
 
 def made(config):
@@ -55,7 +18,18 @@ def made(config):
     with torch.no_grad():
         for parameter in backbone.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
+        for name, buffer in backbone.named_buffers():
+            if name.endswith("running_mean"):
+                buffer += 0.2 * torch.randn_like(buffer)
+            elif name.endswith("running_var"):
+                buffer *= (0.2 * torch.randn_like(buffer)).exp()
     return backbone.eval()
+
+
+def coarsest(backbone):
+    """Return the pixels that every level's stride divides, along each axis."""
+    strides = [level.stride for level in backbone.levels if level.stride is not None]
+    return tuple(math.lcm(*steps) for steps in zip(*strides, strict=True)) if strides else (16, 16)
 
 
 def images(config, count=2, size=None):

@@ -1,14 +1,20 @@
 """How far a model of ours is from its references, as one row of figures per reference."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from patchword import models
-from tests.parity.peers import Ours, Timm, Transformers, has_transformers, images, parameters
+from patchword.features import Tap
+from patchword.heads.classify import classifier
+from patchword.weights import fill
+from tests.families import FAMILIES
+from tests.parity.peer import CLASSES, images, perturbed
 
 FULL = 350_000_000  # parameters; a larger network is compared at two blocks of full width
-WORK = 200_000_000_000  # parameters x tokens; beyond it the images' sides are halved
+WORK = 200_000_000_000  # multiply-adds; beyond it the images' sides are halved
 TOLERANCE = {"logits": 2e-5, "features": 2e-5, "gradients": 2e-4}
 
 
@@ -18,10 +24,10 @@ class Row:
 
     name: str
     reference: str
-    run_at: str  # image size, and blocks where they are not all
+    run_at: str  # image size, and what else is not the name's own
     parameters: tuple[int, int]  # ours and theirs, at full size
     logits: float
-    features: float  # over all blocks and the last norm, maps and prefix tokens
+    features: float  # over all levels, maps and prefix tokens
     gradients: float  # over all parameters
 
     @property
@@ -30,24 +36,43 @@ class Row:
         return close and self.parameters[0] == self.parameters[1]
 
 
-def referenced():
-    """Name our models that timm has too; the rest are ours alone."""
-    import timm
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What a network makes of a batch: numbers to compare, named as ours."""
 
-    return [name for name in models.index() if timm.is_model(name)]
+    logits: torch.Tensor
+    taps: dict[str, Tap]
+    gradients: dict[str, torch.Tensor]
+
+
+def peers(name, config, num_classes=CLASSES):
+    """Return what makes each live reference of a config."""
+    return FAMILIES[models.index()[name]].peers(name, config, num_classes)
+
+
+def referenced():
+    """Name our models that have a live reference; the rest are ours alone, or have goldens."""
+    return [name for name in models.index() if peers(name, models.config(name))]
 
 
 def affordable(name):
     """Return the configuration at which a model is compared."""
     config = models.config(name)
-    count, _ = parameters(name, "timm")
+    with torch.device("meta"):
+        model = classifier(config.build(), CLASSES).eval()
+        count = sum(parameter.numel() for parameter in model.parameters())
+        with FlopCounterMode(display=False) as counter:
+            model(images(config, 1).to("meta"))
     if count > FULL:
-        config = replace(config, depth=2)
-    elif count * math.prod(side // config.patch_size for side in config.image_size) > WORK:
-        cells = config.image_size[0] // config.patch_size
-        side = (cells // 2) * config.patch_size
-        config = replace(config, image_size=(side, side))
+        return replace(config, depth=shallow(config.depth))
+    if counter.get_total_flops() / 2 > WORK:
+        return replace(config, image_size=tuple(side // 2 for side in config.image_size))
     return config
+
+
+def shallow(depth):
+    """Return two blocks; of stages, two each."""
+    return tuple(min(d, 2) for d in depth) if isinstance(depth, tuple) else min(depth, 2)
 
 
 def relative(found, wanted):
@@ -59,36 +84,115 @@ def relative(found, wanted):
 
 
 def errors(ours, theirs):
-    """Compare two sights, every level and every parameter of either in both."""
-    assert ours.taps.keys() == theirs.taps.keys()
+    """Compare two sights: every level that they show, every parameter of either in both."""
+    assert theirs.taps and theirs.taps.keys() <= ours.taps.keys()
     assert ours.gradients.keys() == theirs.gradients.keys()
-    pairs = [zip(ours.taps[name], theirs.taps[name], strict=True) for name in ours.taps]
+    pairs = [zip(ours.taps[name], theirs.taps[name], strict=True) for name in theirs.taps]
     slopes = [(ours.gradients[name], theirs.gradients[name]) for name in ours.gradients]
     return {
         "logits": relative(ours.logits, theirs.logits),
         "features": max(relative(*pair) for level in pairs for pair in level),
-        "gradients": max(relative(*pair) for pair in slopes),
+        "gradients": max(relative(*pair) for pair in slopes if pair[1].any() or pair[0].any()),
     }
+
+
+def gradients(model, logits):
+    """Return the gradients of a random combination of the logits; zeros where there is none."""
+    generator = torch.Generator().manual_seed(1)
+    (logits * torch.randn(logits.shape, generator=generator)).sum().backward()
+    found = {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, parameter in model.named_parameters()
+    }
+    model.zero_grad()
+    return found
+
+
+def sight(model, batch):
+    """Look at a batch with a classifier of ours."""
+    names = [level.name for level in model.backbone.levels]
+    with torch.no_grad():
+        taps = model.backbone(batch, taps=names).taps
+    logits = model(batch)
+    return Sight(
+        logits=logits.detach(),
+        taps=dict(zip(names, taps, strict=True)),
+        gradients=gradients(model, logits),
+    )
+
+
+def sight_of(peer, format_, batch):
+    """Look at a batch with a reference."""
+    logits, levels = peer.see(peer.model, batch)
+    taps = {
+        name: Tap(*(part.detach() for part in level))
+        if isinstance(level, tuple)
+        else Tap(level.detach(), level.new_empty(len(level), 0, level.shape[1]))
+        for name, level in levels.items()
+    }
+    slopes = format_.load(gradients(peer.model, logits))
+    return Sight(logits=logits.detach(), taps=taps, gradients=slopes)
+
+
+def format_of(name, label):
+    """Return a family's format of a name."""
+    family = models.family(name)
+    return next(f for f in family.FORMATS if f.name == label)
+
+
+def loaded(name, config, label, weights):
+    """Return a classifier of ours with the weights of another project."""
+    model = classifier(config.build(), CLASSES).eval()
+    fill(model, format_of(name, label).load(weights))
+    return model
+
+
+def check_two_ways(format_, weights, model, root):
+    """Hold that what was loaded is written back, name by name and bit by bit."""
+    back = format_.save(model.state_dict(), root=root, config=model.backbone.config)
+    wanted = {n: t for n, t in weights.items() if n in back or not format_.ignores(n)}
+    assert back.keys() == wanted.keys(), back.keys() ^ wanted.keys()
+    wrong = [name for name, tensor in wanted.items() if not torch.equal(back[name], tensor)]
+    assert not wrong, f"changed on the way there and back: {wrong}"
 
 
 def compare(name, config) -> Iterator[Row]:
     """Run a model and its references, one after the other, and yield a row for each of them."""
     batch = images(config)
-    timm = Timm(name, config)
-    ours = Ours(config, timm.model.state_dict())
-    seen, weights = ours.look(batch), ours.model.state_dict()
-    del ours
-    peers = [lambda: timm]
-    if has_transformers(config):
-        peers.append(lambda: Transformers(config, weights))
-    size = "x".join(map(str, config.image_size))
-    blocks = "" if config.depth == models.config(name).depth else f", {config.depth} blocks"
-    for make in peers:
+    for make in peers(name, config):
         peer = make()
+        perturbed(peer.model, name).eval()
+        format_, weights = format_of(name, peer.format), peer.model.state_dict()
+        ours = loaded(name, config, peer.format, weights)
+        check_two_ways(format_, weights, ours, peer.root)
         yield Row(
             name=name,
             reference=peer.label,
-            run_at=size + blocks,
-            parameters=parameters(name, peer.label),
-            **errors(seen, peer.look(batch)),
+            run_at=changes(name, config),
+            parameters=parameters(name, peer.label, config),
+            **errors(sight(ours, batch), sight_of(peer, format_, batch)),
         )
+
+
+def changes(name, config):
+    """Say at which image size a config is compared, and what else of the name's own is changed."""
+    own = models.config(name)
+    size = "x".join(map(str, config.image_size))
+    others = [f.name for f in fields(config) if f.name != "image_size"]
+    changed = [f"{n} {getattr(config, n)}" for n in others if getattr(config, n) != getattr(own, n)]
+    return ", ".join([size, *changed])
+
+
+def parameters(name, label, config):
+    """Count ours and a reference's parameters, without memory for them.
+
+    At the full size of the name, or as compared where the reference has no such size.
+    """
+    for size in (models.config(name), config):
+        with torch.device("meta"):
+            ours = classifier(size.build(), 1000)
+            made = [make() for make in peers(name, size, 1000)]
+        for theirs in (peer.model for peer in made if peer.label == label):
+            count = [sum(p.numel() for p in model.parameters()) for model in (ours, theirs)]
+            return count[0], count[1]
+    raise AssertionError(f"{label} has no {name}")

@@ -12,7 +12,7 @@ import torch
 
 from patchword import models
 from patchword.heads.classify import classifier
-from tests.parity.peers import FORMAT
+from patchword.weights.plain import TIMM
 
 pytestmark = pytest.mark.peers
 
@@ -31,7 +31,7 @@ def fresh(name, mode=""):
     theirs = timm.create_model(
         name, num_classes=CLASSES, depth=2, img_size=config.image_size, weight_init=mode
     )
-    return ours, FORMAT["timm"].load(theirs.state_dict())
+    return ours, TIMM.load(theirs.state_dict())
 
 
 def differs(found, wanted):

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 from patchword import models
 from patchword.layers import LearnedPosition, RowColumnPosition, SinCosPosition, to_map
-from tests.parity.compare import relative
-from tests.parity.peers import CLASSES, Ours, Timm, Transformers, perturbed
+from tests.families import vit
+from tests.parity.compare import loaded, relative
+from tests.parity.peer import CLASSES, perturbed
 
 SIZES = [(96, 96), (48, 48), (32, 80), (112, 64), (64, 64)]  # positions are made for the last
 NAMES = ("vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "vit_small_patch14_reg4_dinov2")
@@ -39,7 +40,7 @@ def test_positions_at_another_size_are_timm_s(name, size):
     )
     perturbed(theirs, name).eval()
     pixels = batch(size, config.patch_size)
-    ours = Ours(config, theirs.state_dict()).model
+    ours = loaded(name, config, "timm", theirs.state_dict())
     with torch.no_grad():
         assert relative(ours(pixels), theirs(pixels)) <= 2e-6
 
@@ -49,8 +50,9 @@ def test_positions_at_another_size_are_timm_s(name, size):
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_positions_at_another_size_are_transformers(name, size):
     config = replace(small(name), resample="bicubic")
-    ours = Ours(config, Timm(name, config).model.state_dict()).model
-    theirs = Transformers(config, ours.state_dict()).model
+    peer = vit.transformers_s(config, CLASSES)
+    theirs = perturbed(peer.model, name).eval()
+    ours = loaded(name, config, peer.format, theirs.state_dict())
     pixels = batch(size, config.patch_size)
     with torch.no_grad():
         wanted = theirs(pixels, interpolate_pos_encoding=True).logits

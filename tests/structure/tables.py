@@ -6,7 +6,7 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files",
+    "config files claim",
     "layers data pages optim",
     "features",
     "weights",
@@ -32,7 +32,7 @@ NARROWER = {  # rooms that may import less than what lies below them
     "pages": "errors files",  # knows what it is given to show, nothing that computed it
     "optim": "errors config",
     "weights": "errors config files layers features data",
-    "models": "errors config layers features weights predictor data",
+    "models": "errors config claim layers features weights predictor data",
     "heads": "errors config layers features weights predictor",
 }
 
@@ -54,7 +54,12 @@ INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
 }
 
 PAPER_ROOMS = ("models", "heads", "tasks", "recipes")
-DECLARATIVE = ("VARIANTS", "FORMATS", "Format")  # tables: by their name or by what they make
+DECLARATIVE = (
+    "VARIANTS",
+    "CLAIMS",
+    "FORMATS",
+    "Format",
+)  # tables: by their name or by what they make
 
 FAMILY_LINES = 250  # without its declarative tables
 FILE_LINES = 300
@@ -71,7 +76,7 @@ FOREIGN_SIGNATURES = {"train", "requires_grad_", "zero_grad"}  # torch's own, fl
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "misc", "helpers", "helper")
 
-LIGHT = ("__init__.py", "__main__.py", "cli.py", "config.py", "errors.py", "files.py")
+LIGHT = ("__init__.py", "__main__.py", "claim.py", "cli.py", "config.py", "errors.py", "files.py")
 ON_TOP = {  # libraries that a file may import at its top, and where; a light file imports none
     "PIL": ("data/", "pages/", "predictor.py"),
     "jaxtyping": ("",),

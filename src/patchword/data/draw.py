@@ -28,8 +28,6 @@ class Stream(IntEnum):
     ERASE = 6
     NOISE = 7
     MIX = 8
-    DEPTH = 9
-    DROPOUT = 10
     SPLIT = 11
 
 

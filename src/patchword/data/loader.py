@@ -4,6 +4,7 @@ The items are pure functions of their number, so this file decides when they are
 they are.
 """
 
+import signal
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,7 @@ def _by_processes(
         collate_fn=_unchanged,
         num_workers=workers,
         prefetch_factor=AHEAD,
+        worker_init_fn=_deaf,
         multiprocessing_context=context,
         generator=torch.Generator(),  # else the loader draws from the global one
     )
@@ -87,6 +89,12 @@ def _by_processes(
         raise DataError(
             f"a data worker died ({error}); continue the run, with fewer workers if memory is short"
         ) from None
+
+
+def _deaf(worker: int) -> None:
+    """Leave signals that a terminal sends to the whole group to the process that trains."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _unchanged(item: Item) -> Item:

@@ -21,6 +21,7 @@ class TopK:
     precision: tuple[float, ...]  # per class; nan where it was never answered
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
     unreadable: tuple[str, ...] = ()  # why pictures were not scored
+    split: str = "scored"  # which pictures they are
 
 
 def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:

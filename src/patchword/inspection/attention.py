@@ -1,4 +1,4 @@
-"""Attention maps of a model that runs as it always does, by hooks on `Attend`."""
+"""Attention maps of a model that runs as it always does, by hooks on its operators."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,15 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.features import Backbone
-from patchword.layers import Attend
-
-
-def attention_weights(
-    q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"], bias: Tensor | None = None
-) -> Float[Tensor, "b h n m"]:
-    """Work out the weights that `Attend` used."""
-    scores = q @ k.mT * q.shape[-1] ** -0.5
-    return (scores if bias is None else scores + bias).softmax(-1)
+from patchword.layers import Operator
 
 
 @contextmanager
@@ -33,16 +25,15 @@ def record(model: nn.Module) -> Generator[dict[str, Float[Tensor, "b h n m"]]]:
     seen: dict[str, Tensor] = {}
 
     def hook(name: str) -> Any:
-        def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            q, k, _, *bias = inputs
-            seen[name] = attention_weights(q, k, *bias).detach()
+        def keep(module: Operator, inputs: tuple[Any, ...], output: Tensor) -> None:
+            seen[name] = module.weights(*inputs).detach()
 
         return keep
 
     handles = [
         module.register_forward_hook(hook(name))
         for name, module in model.named_modules()
-        if isinstance(module, Attend)
+        if isinstance(module, Operator)
     ]
     try:
         yield seen

@@ -2,6 +2,7 @@
 
 from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
+from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.block import Block as Block
@@ -20,9 +21,14 @@ from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
 from patchword.layers.patch import PatchEmbed as PatchEmbed
+from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition
 from patchword.layers.position import NoPosition as NoPosition
 from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.window import RelativeBias as RelativeBias
+from patchword.layers.window import from_windows as from_windows
+from patchword.layers.window import relative_index as relative_index
+from patchword.layers.window import to_windows as to_windows

@@ -1,4 +1,6 @@
-"""Dot-product attention."""
+"""Dot-product attention, and what every other operator that mixes values has in common with it."""
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,12 +19,25 @@ def merge_heads(x: Float[Tensor, "b h n c"]) -> Float[Tensor, "b n d"]:
     return x.transpose(1, 2).flatten(2)
 
 
-class Attend(nn.Module):
-    """softmax(q k' / sqrt(c) + bias) v.
+class Operator(nn.Module):
+    """Mixes values by weights that can be worked out from its inputs.
 
-    It has no parameters. It is a module so that `patchword.inspection` can hook it and work the
-    weights out from its inputs: the fused kernel stays, and models pay nothing to be looked into.
+    It is a module so that `patchword.inspection` can hook it and ask for its weights afterwards:
+    fused kernels stay, and models pay nothing to be looked into. Its third input is the values
+    (b h m e), and its output, where it is linear in them, weights @ values.
+
+    Attributes:
+        weights: takes the inputs and returns how much of each of m values went into each of n
+            outputs, by head (b h n m).
+        linear: whether the output is linear in the values.
     """
+
+    weights: Callable[..., Tensor]
+    linear: bool = True
+
+
+class Attend(Operator):
+    """softmax(q k' / sqrt(c) + bias) v, without parameters."""
 
     def forward(
         self,
@@ -34,14 +49,27 @@ class Attend(nn.Module):
         """Attend from n queries to m keys; `bias` broadcasts to (b h n m)."""
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
+    def weights(
+        self,
+        q: Float[Tensor, "b h n c"],
+        k: Float[Tensor, "b h m c"],
+        v: Float[Tensor, "b h m e"],
+        bias: Float[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "b h n m"]:
+        """Work the softmax out."""
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        return (scores if bias is None else scores + bias).softmax(-1)
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens (Vaswani et al. 2017, section 3.2.2)."""
 
-    def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, *, qkv_bias: bool = True, drop: float = 0.0
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.attend = Attend()
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(drop)
@@ -61,7 +89,8 @@ class Attention(nn.Module):
         else:
             dim = x.shape[-1]
             weight, bias = self.qkv.weight, self.qkv.bias
-            q = F.linear(x[:, :queries], weight[:dim], bias[:dim])
-            k, v = F.linear(x, weight[dim:], bias[dim:]).chunk(2, -1)
+            cut = (None, None) if bias is None else bias.split((dim, 2 * dim))  # pyright: ignore[reportUnnecessaryComparison]
+            q = F.linear(x[:, :queries], weight[:dim], cut[0])
+            k, v = F.linear(x, weight[dim:], cut[1]).chunk(2, -1)
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
         return self.drop(self.proj(merge_heads(self.attend(q, k, v))))

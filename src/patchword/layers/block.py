@@ -1,5 +1,6 @@
 """The residual block, and what goes on its branches."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -22,12 +23,14 @@ class Branch(Protocol):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between, the same for every token."""
+    """Two linear layers with a non-linear function between, the same for every token."""
 
-    def __init__(self, dim: int, hidden: int, *, drop: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, hidden: int, *, act: Callable[[], nn.Module] = nn.GELU, drop: float = 0.0
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
+        self.act = act()
         self.drop1 = nn.Dropout(drop)
         self.fc2 = nn.Linear(hidden, dim)
         self.drop2 = nn.Dropout(drop)

@@ -32,7 +32,19 @@ def resample(
     return to_tokens(cells).to(table.dtype)
 
 
-class Position(nn.Module, ABC):
+class Fitted(nn.Module, ABC):
+    """A part whose parameters are made for one image size, such as a table of positions."""
+
+    @abstractmethod
+    def refit(self, old: "Fitted") -> str:
+        """Take over the parameters of the same part at another image size.
+
+        Returns:
+            what was done to them, in words; "" if they fit as they are.
+        """
+
+
+class Position(Fitted):
     """A vector per cell of a grid, and per prefix token where `prefix` is not 0."""
 
     prefix: int = 0  # how many prefix tokens the vectors start with
@@ -41,8 +53,8 @@ class Position(nn.Module, ABC):
     def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
         """Return the vectors for a grid."""
 
-    def refit(self, old: "Position") -> str:
-        """Take over the vectors of a model at another grid; return what was done, in words."""
+    def refit(self, old: Fitted) -> str:
+        """Do nothing, as where positions are computed there is nothing to take over."""
         return ""
 
 
@@ -65,7 +77,7 @@ class LearnedPosition(Position):
         return torch.cat([self.table[:, : self.prefix], cells], dim=1)
 
     @torch.no_grad()
-    def refit(self, old: Position) -> str:
+    def refit(self, old: Fitted) -> str:
         """Resample the other's table to this grid."""
         if not isinstance(old, LearnedPosition) or old.grid == self.grid:
             return ""
@@ -107,7 +119,7 @@ class RowColumnPosition(Position):
         return torch.cat([rows, columns], dim=-1).flatten(1, 2)
 
     @torch.no_grad()
-    def refit(self, old: Position) -> str:
+    def refit(self, old: Fitted) -> str:
         """Resample the other's rows and columns to this grid."""
         if not isinstance(old, RowColumnPosition) or old.grid == self.grid:
             return ""

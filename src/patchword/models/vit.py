@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Tap
+from patchword.features import Backbone, Features, Level, Trace
 from patchword.layers import (
     Attention,
     Block,
@@ -30,7 +30,6 @@ from patchword.layers import (
     RowColumnPosition,
     SinCosPosition,
     ramp,
-    to_map,
     truncated,
     xavier,
 )
@@ -232,22 +231,17 @@ class ViT(Backbone):
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images (section 3.1, equations 1 to 4); `taps` are blocks, or `final`."""
-        for name in taps:
-            self.level(name)
+        trace = Trace(self, taps)
         x, grid = self.stem(images)
-        prefix, tokens = self.stem.count, self.config.pool == "token"
-        read = len(self.readouts)
-        seen: dict[str, Tap] = {}
+        tokens, read = self.config.pool == "token", len(self.readouts)
         for i, block in enumerate(self.blocks):
             last = i + 1 == len(self.blocks)
             x = block(x, grid, read if last and tokens and not taps else None)
-            if f"blocks.{i}" in taps:
-                seen[f"blocks.{i}"] = Tap(to_map(x, grid), x[:, :prefix])
+            trace.tokens(f"blocks.{i}", x, grid)
         x = self.norm(x)
-        if "final" in taps:
-            seen["final"] = Tap(to_map(x, grid), x[:, :prefix])
-        pooled = x[:, :read].flatten(1) if tokens else x[:, prefix:].mean(dim=1)
-        return Features(self.fc_norm(pooled), tuple(seen[name] for name in taps))
+        trace.tokens("final", x, grid)
+        pooled = x[:, :read].flatten(1) if tokens else x[:, self.stem.count :].mean(dim=1)
+        return trace.features(self.fc_norm(pooled))
 
     def spine(self) -> list[nn.Module]:
         """Return the stem, the blocks and the last norm."""

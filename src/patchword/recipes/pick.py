@@ -52,7 +52,7 @@ def pick(found: Found) -> Pick:
 def fitted(recipe: Recipe, found: Found) -> Recipe:
     """Fit the tiny recipe to the data: how long, and what may be done to a picture."""
     small = found.same_size and max(found.size) <= SMALL
-    views = 200_000 if small else 100_000  # photos have to be decoded
+    views = 150_000 if small else 100_000  # photos have to be decoded
     epochs = float(min(max(round(views / found.pictures), 10), 300))
     if small and found.grey and found.pictures >= PLENTY:
         augment = Augment(crop_scale=None, hflip=0.0)  # figures and letters have a left and a right

@@ -12,7 +12,7 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
-from patchword.factory import build, preprocessing
+from patchword.factory import build, preprocessing, regularised
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
@@ -115,10 +115,8 @@ def _card(
     from patchword.config import dump
 
     family = models.family(name)
-    config = replace(
-        family.VARIANTS[name],
-        image_size=size,
-        in_chans=channels,
+    config = regularised(
+        replace(family.VARIANTS[name], image_size=size, in_chans=channels),
         drop_rate=recipe.drop_rate,
         drop_path_rate=recipe.drop_path_rate,
     )

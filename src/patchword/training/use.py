@@ -46,7 +46,7 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
         )
     found = scores(model, source, card.preprocessing)
     labels = relabelled(found.labels, source, card)
-    return replace(topk(found.logits, labels), unreadable=found.unreadable)
+    return replace(topk(found.logits, labels), unreadable=found.unreadable, split=name)
 
 
 def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:

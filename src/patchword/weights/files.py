@@ -69,6 +69,19 @@ def write(
     kept = {"notes": text, "crc32": checksum(plain, text), "format": "pt"}
     with replacing(path) as part:
         save_file(plain, part, metadata=kept)
+        sort_header(part)
+
+
+def sort_header(path: Path) -> None:
+    """Put a file's metadata in order of its keys, so that equal contents are equal bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # as long as it was, but for padding
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def checksum(tensors: Mapping[str, Tensor], notes: str) -> str:

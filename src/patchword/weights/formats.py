@@ -6,8 +6,9 @@ number and `*` for the rest of a name, in the same order on both sides.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +18,28 @@ from patchword.errors import WeightsError
 Tensors = Mapping[str, Tensor]
 
 
+class View(NamedTuple):
+    """The same numbers in another shape or order, both ways."""
+
+    load: Callable[[Tensor], Tensor]  # theirs to ours
+    save: Callable[[Tensor], Tensor]  # ours to theirs
+
+
+POINTWISE = View(lambda kernel: kernel.flatten(1), lambda matrix: matrix[:, :, None, None])
+"""Their 1x1 convolution is our linear layer."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """One tensor, or one per block, under their name and under ours.
 
     Several names of theirs are equal parts of one tensor of ours along its first axis, as
-    queries, keys and values are.
+    queries, keys and values are. A view is taken of each part by itself.
     """
 
     theirs: str | tuple[str, ...]
     ours: str
+    view: View | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -53,6 +66,8 @@ class Format:
         head: about the classifier's; the names of ours begin with `head.`.
         root: what may stand before their backbone's names; a classifier has the first that fits.
         ignore: their tensors, without the root, that have no part in our network.
+        derived: makes those of their tensors that a backbone's config decides, such as tables of
+            indices, named without the root; they are written, and ignored when read.
     """
 
     def __init__(
@@ -62,23 +77,24 @@ class Format:
         head: tuple[Rule, ...] = (),
         root: tuple[str, ...] = ("",),
         ignore: tuple[str, ...] = (),
+        derived: Callable[[Any], Tensors] | None = None,
     ) -> None:
-        self.name, self.root, self.ignore = name, root, ignore
-        backbone = tuple(Rule(rule.parts, f"backbone.{rule.ours}") for rule in rules)
+        self.name, self.root, self.ignore, self.derived = name, root, ignore, derived
+        backbone = tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
         self.rules, self.head = backbone, head
 
     def _bare(self, name: str) -> str:
         root = next((r for r in self.root if r and name.startswith(r)), "")
         return name.removeprefix(root)
 
-    def _ours(self, name: str) -> tuple[str, int, int] | None:
-        """Return our name for one of theirs, which part of it this is, and of how many."""
+    def _ours(self, name: str) -> tuple[str, int, Rule] | None:
+        """Return our name for one of theirs, which part of it this is, and by which rule."""
         for rule in (*self.rules, *self.head):
             bare = self._bare(name) if rule in self.rules else name
             for part, pattern in enumerate(rule.parts):
                 new = rename(bare, pattern, rule.ours)
                 if new is not None:
-                    return new, part, len(rule.parts)
+                    return new, part, rule
         return None
 
     def ignores(self, name: str) -> bool:
@@ -100,30 +116,37 @@ class Format:
         for name, tensor in theirs.items():
             found = self._ours(name)
             if found is not None:
-                new, part, count = found
-                parts.setdefault(new, [None] * count)[part] = tensor
+                new, part, rule = found
+                seen = tensor if rule.view is None else rule.view.load(tensor)
+                parts.setdefault(new, [None] * len(rule.parts))[part] = seen
             elif not self.ignores(name):
                 unknown.append(name)
         if unknown:
             raise WeightsError(f"not names of the {self.name} format: {', '.join(unknown)}")
         return {name: _joined(name, pieces) for name, pieces in parts.items()}
 
-    def save(self, ours: Tensors, *, root: str | None = None) -> dict[str, Tensor]:
+    def save(
+        self, ours: Tensors, *, root: str | None = None, config: Any = None
+    ) -> dict[str, Tensor]:
         """Return a classifier's tensors under their names.
 
         Args:
             ours: the classifier's `state_dict`.
             root: what to put before the backbone's names; the first of the format's if None.
+            config: of the backbone; without it, tensors that it decides are left out.
         """
         root = self.root[0] if root is None else root
         result: dict[str, Tensor] = {}
+        if self.derived is not None and config is not None:
+            result |= {f"{root}{name}": tensor for name, tensor in self.derived(config).items()}
         for name, tensor in ours.items():
             for rule in (*self.rules, *self.head):
                 names = [rename(name, rule.ours, theirs) for theirs in rule.parts]
                 if names[0] is not None:
                     before = root if rule in self.rules else ""
                     pieces = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
-                    result |= {f"{before}{n}": p for n, p in zip(names, pieces, strict=True)}
+                    seen = pieces if rule.view is None else map(rule.view.save, pieces)
+                    result |= {f"{before}{n}": p for n, p in zip(names, seen, strict=True)}
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")

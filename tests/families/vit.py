@@ -1,0 +1,142 @@
+"""ViT beside timm's, transformers' and torchvision's, and beside Google's own code."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from patchword.config import dump
+from patchword.errors import ConfigError
+from patchword.features import Tap
+from patchword.heads.classify import LinearHead, classifier
+from patchword.models.vit import ViTConfig
+from patchword.weights import fill
+from patchword.weights.configs import to_transformers
+from tests.parity.goldens_of_jax import from_jax
+from tests.parity.peer import Peer, outputs, split
+
+SMALL = {"embed_dim": 24, "depth": 5, "num_heads": 3, "mlp_ratio": 2.0}
+VIT = ViTConfig(image_size=(32, 48), patch_size=8, **SMALL)
+MEAN = replace(VIT, prefix=(), pool="mean")
+
+TINY = {
+    "token": VIT,
+    "mean": MEAN,
+    "mean_with_token": replace(VIT, pool="mean"),
+    "registers": replace(MEAN, registers=3, position="learned_patches", norm_pooled=True),
+    "dinov2_reg": replace(VIT, registers=2, position="learned_patches", layer_scale=0.3),
+    "learned_2d": replace(MEAN, position="learned_2d", in_chans=1),
+    "sincos_2d": replace(MEAN, position="sincos_2d", patch_size=4, image_size=(16, 12)),
+    "no_position": replace(VIT, position="none", in_chans=5),
+    "linear_resample": replace(VIT, resample="linear", image_size=(40, 24)),
+}
+FIXED = ()
+
+QUICK = {
+    "vit_tiny_patch16_224": {},
+    "vit_small_patch32_384": {"depth": 3},
+    "vit_base_patch16_gap_224": {"image_size": (64, 64), "depth": 2},
+    "vit_base_patch16_reg4_gap_256": {"image_size": (64, 48), "depth": 2},
+    "vit_small_patch14_dinov2": {"image_size": (70, 70), "depth": 3},
+    "vit_small_patch14_reg4_dinov2": {"image_size": (70, 70), "depth": 3},
+    "vit_giant_patch14_224": {"image_size": (28, 28), "depth": 1},
+    "vit_gigantic_patch14_224": {"image_size": (28, 28), "depth": 1},
+}
+
+
+def peers(name, config, num_classes):
+    import timm
+
+    makers = []
+    if timm.is_model(name):
+        makers.append(lambda: timm_s(name, config, num_classes))
+    if timm.is_model(name) and has_transformers(config):
+        makers.append(lambda: transformers_s(config, num_classes))
+    return makers
+
+
+def timm_s(name, config, num_classes):
+    """Return timm's model of a name."""
+    import timm
+
+    size = {"img_size": config.image_size, "depth": config.depth}
+    model = timm.create_model(name, num_classes=num_classes, **size)
+    return Peer(label="timm", model=model, format="timm", see=see_timm)
+
+
+def see_timm(model, batch):
+    tokens, levels = model.forward_intermediates(batch, return_prefix_tokens=True)
+    taps = {
+        f"blocks.{i}": Tap(*level) if isinstance(level, tuple) else Tap(level, tokens[:, :0])
+        for i, level in enumerate(levels)
+    }
+    grid = tuple(taps["blocks.0"].map.shape[2:])
+    return model.forward_head(tokens), {**taps, "final": split(tokens, grid)}
+
+
+def transformers_s(config, num_classes):
+    """Return transformers' network of a configuration.
+
+    Raises:
+        ConfigError: they have none with these parts.
+    """
+    names = tuple(f"class {i}" for i in range(num_classes))
+    distilled = "distillation" in config.prefix
+    theirs = to_transformers(dump(config), names, distilled=distilled)
+
+    import transformers
+
+    (kind,) = theirs["architectures"]
+    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**theirs))
+
+    def see(model, batch):
+        with outputs({"final": model.base_model.layernorm}) as seen:
+            output = model(batch, output_hidden_states=True)
+        grid = tuple(side // config.patch_size for side in batch.shape[2:])
+        levels = {f"blocks.{i}": x for i, x in enumerate(output.hidden_states[1:])} | seen
+        return output.logits, {name: split(x, grid) for name, x in levels.items()}
+
+    return Peer(
+        label="transformers",
+        model=model,
+        format="transformers in memory" + " distilled" * distilled,
+        see=see,
+        root=f"{model.base_model_prefix}.",
+    )
+
+
+def has_transformers(config):
+    """Tell whether transformers' ViT or DeiT is this network."""
+    try:
+        with torch.device("meta"):
+            transformers_s(replace(config, depth=1), 1)
+    except ConfigError:
+        return False
+    return True
+
+
+def jax(golden):
+    """Answer as Google's ViT, with the tanh approximation from which ours departs."""
+    kwargs, batch = golden.kwargs, golden.image
+    config = ViTConfig(
+        image_size=tuple(batch.shape[2:]),
+        patch_size=kwargs["patches"][0],
+        in_chans=batch.shape[1],
+        embed_dim=kwargs["hidden_size"],
+        depth=kwargs["num_layers"],
+        num_heads=kwargs["num_heads"],
+        mlp_ratio=kwargs["mlp_dim"] / kwargs["hidden_size"],
+    )
+    model = classifier(config.build(), kwargs["num_classes"])
+    if "representation_size" in kwargs:
+        hidden = nn.Linear(config.embed_dim, kwargs["representation_size"])
+        last = LinearHead(hidden.out_features, kwargs["num_classes"])
+        model.head["label"] = nn.Sequential(hidden, nn.Tanh(), last)
+    for part in model.modules():
+        if isinstance(part, nn.GELU):
+            part.approximate = "tanh"
+    fill(model, from_jax(golden.weights, config))
+    return {"logits": model.eval()(batch)}
+
+
+GOLDENS = {"orig_vit_jax_": jax, "orig_vit_jax_hybrid_": None}  # hybrids are planned
