@@ -76,28 +76,27 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
     Raises:
         ConfigError: none has such a name.
     """
-    import torch
+    from dataclasses import asdict
 
+    from patchword import catalogue
     from patchword import models as zoo
     from patchword.errors import ConfigError, suggest
-    from patchword.factory import create_model, list_models
+    from patchword.factory import list_models
 
-    rows: list[dict[str, Any]] = []
     names = list_models(pattern)
     if not names:
         raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
-    for name in names:
-        with torch.device("meta"):
-            model = create_model(name)
-        size = model.card.preprocessing.image_size if model.card else (0, 0)
-        paper = next(
-            line.removeprefix("Paper").strip()
-            for line in (zoo.family(name).__doc__ or "").splitlines()
-            if line.startswith("Paper")
-        )
-        count = sum(p.numel() for p in model.parameters())
-        rows.append({"model": name, "parameters": count, "image_size": list(size), "paper": paper})
-    return rows
+    found = [catalogue.entry(name) for name in names]
+    return [
+        {
+            "model": entry.model,
+            **asdict(entry.figures),
+            "image_size": list(entry.image_size),
+            "paper": entry.paper,
+            "claim": asdict(entry.claim),
+        }
+        for entry in found
+    ]
 
 
 def train(

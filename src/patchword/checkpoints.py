@@ -1,6 +1,7 @@
 """Models from files and into files: ours, timm's and transformers'."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -197,10 +198,19 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
     )
 
 
+def _candidates(tensors: dict[str, Tensor]) -> Iterator[str]:
+    """Name the models of every family that knows the tensors' names."""
+    ours = all(name.startswith(("backbone.", "head.")) for name in tensors)
+    for family in dict.fromkeys(models.index().values()):
+        names = [name for name, home in models.index().items() if home == family]
+        if ours or any(f.knows(tensors) for f in models.family(names[0]).FORMATS):
+            yield from names
+
+
 def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     """Describe the tensors of a bare file: a name that was given, or the one that they fit."""
     fits: list[Card] = []
-    for name in [model] if model else models.index():
+    for name in [model] if model else _candidates(tensors):
         family = models.family(name)
         known = [f.load(tensors) for f in family.FORMATS if f.knows(tensors)]
         ours = known[0] if known else tensors

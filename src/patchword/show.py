@@ -28,12 +28,15 @@ def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
     if as_json:
         return _lines(rows)
     _table(
-        ("model", "parameters", "image", "paper"),
+        ("model", "parameters", "MACs", "image", "claimed top-1", "agrees with", "paper"),
         [
             (
                 row["model"],
                 f"{row['parameters'] / 1e6:,.1f} M",
+                f"{row['macs'] / 1e9:,.2f} G",
                 "x".join(map(str, row["image_size"])),
+                "" if row["claim"]["top1"] is None else f"{row['claim']['top1']:.1f} %",
+                ", ".join(peer for peer, found in row["parity"].items() if found["passed"]),
                 row["paper"].partition(",")[0],
             )
             for row in rows
@@ -94,7 +97,7 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
     shown = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        right = column in ("parameters", "probability")
+        right = column in ("parameters", "MACs", "claimed top-1", "probability")
         shown.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*map(escape, row))

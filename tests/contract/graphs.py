@@ -1,8 +1,9 @@
-"""`python -m tests.contract.graphs`: every tiny network in one graph, and as an exported program.
+"""`python -m tests.contract.graphs [NAME ...]`: tiny networks in one graph, and as programs.
 
 A process of its own, as the tests' checks of shapes would be traced with the networks.
 """
 
+import sys
 from dataclasses import fields, replace
 
 import torch
@@ -12,9 +13,10 @@ from patchword.heads.classify import classifier
 from tests.contract.tiny import CONFIGS, images, made
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     """Compile and export each; a graph break or another answer raises."""
-    for name, config in CONFIGS.items():
+    for name in names:
+        config = CONFIGS[name]
         backbone = made(shallow(config))
         model = classifier(backbone, 7).eval()
         for part in model.head.modules():
@@ -41,4 +43,4 @@ def shallow(config):
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or [*CONFIGS])

@@ -27,6 +27,7 @@ class Verdict:
     outcome: str  # pass, fail, unofficial, planned or unknown
     error: float | None = None  # the largest absolute difference
     tolerance: float | None = None  # absolute, at a value of 0
+    share: float | None = None  # the largest difference over the largest value
 
 
 def names(folder: Path) -> list[str]:
@@ -40,6 +41,12 @@ def reader(name: str) -> Reader | None:
     return known[max(fits, key=len)] if fits else None
 
 
+def family_of(name: str) -> str | None:
+    """Return the family that reads a golden."""
+    read = reader(name)
+    return next((n for n, f in FAMILIES.items() if read and read in f.GOLDENS.values()), None)
+
+
 def check(folder: Path, name: str) -> Verdict:
     """Run our network on a golden's input, and hold its outputs against the golden's."""
     read, golden = reader(name), Golden(folder, name)
@@ -49,7 +56,7 @@ def check(folder: Path, name: str) -> Verdict:
     with torch.no_grad():
         found = read(golden)
     assert found
-    worst, limit, passed = 0.0, 0.0, True
+    worst, limit, share, passed = 0.0, 0.0, 0.0, True
     for key, ours in found.items():
         wanted = golden.wanted[key]
         ours = ours[: len(wanted)]  # maps of the first sample are all that some hold
@@ -58,5 +65,6 @@ def check(folder: Path, name: str) -> Verdict:
         passed &= torch.allclose(ours, wanted, rtol=limits.get("rtol", 1e-4), atol=atol)
         error = (ours - wanted).abs().max().item()
         worst, limit = max((worst, limit), (error, atol))
+        share = max(share, error / wanted.abs().max().item())
     outcome = "unofficial" if "unofficial" in name else "pass" if passed else "fail"
-    return Verdict(name=name, outcome=outcome, error=worst, tolerance=limit)
+    return Verdict(name=name, outcome=outcome, error=worst, tolerance=limit, share=share)

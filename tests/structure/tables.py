@@ -13,7 +13,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "predictor",
     "models heads",
     "factory",
-    "checkpoints",
+    "catalogue checkpoints",
     "tasks evaluation inspection",
     "engine",
     "recipes",

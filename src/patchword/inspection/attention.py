@@ -44,17 +44,22 @@ def record(model: nn.Module) -> Generator[dict[str, Float[Tensor, "b h n m"]]]:
 
 def looked_at(
     backbone: Backbone, images: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b heads rows columns"]:
+) -> Float[Tensor, "b heads rows columns"] | None:
     """Return how much each cell is attended to in the last block, by each head.
 
     It is the class token's row of the map where there is a class token, else the mean row of the
-    cells; each sums to 1 over the cells.
+    cells; each sums to 1 over the cells. None comes back where the last map is not one of all
+    cells, as in windows or where keys are pooled, and where nothing attends.
     """
     with record(backbone) as seen:
         tap = backbone(images, taps=("final",)).taps[0]
+    if not seen:
+        return None
     weights = list(seen.values())[-1]
-    prefix = tap.prefix.shape[1]
+    grid, prefix = tap.map.shape[2:], tap.prefix.shape[1]
+    if weights.shape[0] != len(images) or weights.shape[-1] != prefix + grid.numel():
+        return None
     rows = weights[:, :, :1] if prefix else weights
     cells = rows.mean(dim=2)[..., prefix:]
     cells = cells / cells.sum(dim=-1, keepdim=True)
-    return cells.unflatten(-1, tap.map.shape[2:])
+    return cells.unflatten(-1, grid)

@@ -41,10 +41,10 @@ def position_similarity(
     comes back where the backbone has no positions of cells, or none that differ.
     """
     position = _first(backbone, Position)
-    if position is None:
+    if position is None or (stride := backbone.levels[0].stride) is None:
         return None
-    config = backbone.config
-    rows, columns = (-(-side // config.patch_size) for side in config.image_size)
+    sides = zip(backbone.config.image_size, stride, strict=True)
+    rows, columns = (-(-side // step) for side, step in sides)
     table: Tensor = position((rows, columns))[0, position.prefix :].detach().float()
     table = table - table.mean(dim=0)
     if not table.abs().max() > 0:

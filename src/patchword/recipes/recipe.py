@@ -34,5 +34,11 @@ class Recipe:
         for name in ("smoothing", "drop_rate", "drop_path_rate", "average"):
             if not 0 <= (getattr(self, name) or 0) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; wanted: from 0 to below 1")
+        slice_ = self.batch_size // self.accumulate
+        if (self.mixing.mixup or self.mixing.cutmix) and slice_ % 2 and slice_ > 1:
+            raise ConfigError(
+                f"a batch of {self.batch_size} in {self.accumulate} slices cannot be mixed in "
+                "pairs; make each slice even, or turn mixing off"
+            )
         if not 0 < self.epochs < inf:
             raise ConfigError(f"epochs is {self.epochs}; wanted: a number above 0")

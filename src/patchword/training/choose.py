@@ -88,7 +88,7 @@ def _recipe(
     if name == "tiny":
         recipe = fitted(recipe, found)
     elif recipe.batch_size > found.pictures // 10:
-        recipe = replace(recipe, batch_size=max(found.pictures // 10, 1))
+        recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
     reasons = picked.reasons if request.model is None else ()
     return overridden(recipe, request), (*reasons, f"recipe {name}")
 

@@ -196,14 +196,16 @@ def attended(model: Classifier, source: Source, preprocessing: Frame) -> tuple[A
         return ()
     images = torch.stack([image for _, image in kept])
     where = next(model.parameters()).device
-    maps = looked_at(model.backbone, normalise(images.to(where), preprocessing)).cpu()
+    maps = looked_at(model.backbone, normalise(images.to(where), preprocessing))
+    if maps is None:
+        return ()
     return tuple(
         Attended(
             title=source.classes[int(source.labels[index])],
             picture=pixels(image),
             maps=np.asarray(heads),
         )
-        for (index, image), heads in zip(kept, maps.numpy(), strict=True)
+        for (index, image), heads in zip(kept, maps.cpu().numpy(), strict=True)
     )
 
 

@@ -1,0 +1,104 @@
+"""The catalogue: what is known of every model, each figure from one place.
+
+What takes time to find out is kept in `models/figures.json`, which `python -m tests.parity` writes:
+parameters and multiply-adds, counted, and how far each reference is, measured. What authors say of
+their model stands in its family's `CLAIMS`.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from patchword import models
+from patchword.claim import Claim
+from patchword.config import parse, read_json
+
+
+def store() -> Path:
+    """Return the file in which figures are kept."""
+    return Path(models.__file__).with_name("figures.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far a reference is with the same weights: errors relative to the largest value."""
+
+    logits: float
+    features: float | None = None  # over the levels that the reference shows
+    gradients: float | None = None  # over all parameters
+    parameters: int | None = None  # the reference's count
+    run_at: str  # image size, and what was not the name's own; or the golden
+    passed: bool
+    measured: str  # date, versions, processor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What was counted and measured of a model with 1000 classes at its own image size."""
+
+    parameters: int
+    macs: int  # multiply-adds of convolutions and matrix products, for one image
+    parity: dict[str, Agreement] = field(default_factory=dict[str, Agreement])  # by reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of the catalogue."""
+
+    model: str
+    image_size: tuple[int, int]
+    paper: str
+    figures: Figures
+    claim: Claim
+
+
+def entry(name: str) -> Entry:
+    """Look a model up.
+
+    Raises:
+        ConfigError: no model has that name.
+    """
+    family = models.family(name)
+    return Entry(
+        model=name,
+        image_size=family.VARIANTS[name].image_size,
+        paper=paper(family),
+        figures=stored()[name] if name in stored() else count(name),
+        claim=claims(family).get(name, Claim()),
+    )
+
+
+def claims(family: ModuleType) -> dict[str, Claim]:
+    """Return what a family's authors say of their models, by name."""
+    return vars(family).get("CLAIMS", {})
+
+
+def paper(family: ModuleType) -> str:
+    """Return the first line of a family's `Paper`."""
+    lines = (family.__doc__ or "").splitlines()
+    return next((s.removeprefix("Paper").strip() for s in lines if s.startswith("Paper")), "")
+
+
+@cache
+def stored() -> dict[str, Figures]:
+    """Read the figures that are kept."""
+    if not store().exists():
+        return {}
+    return {n: parse(Figures, f, where=f"figures of {n}") for n, f in read_json(store()).items()}
+
+
+def count(name: str) -> Figures:
+    """Count parameters and multiply-adds, without memory for the weights."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from patchword.factory import create_model
+
+    with torch.device("meta"):
+        model = create_model(name).eval()
+        size = models.config(name).image_size
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, models.config(name).in_chans, *size))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Figures(parameters=parameters, macs=counter.get_total_flops() // 2)
