@@ -37,7 +37,8 @@ def contents(out):
         for name, tensor in read_with_notes(path)[0].items()
     }
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
-    return {"log": log, "scores": scores, **tensors}
+    model = (out / "model.safetensors").read_bytes()
+    return {"log": log, "scores": scores, "model.safetensors": model, **tensors}
 
 
 def differences(a, b):

@@ -1,0 +1,57 @@
+"""What families reach in the same minutes, on the same data, by the same recipe.
+
+    python benchmarks/families.py DATA --minutes 5 [--models NAME ...] [--out FOLDER]
+
+Each is trained from scratch, one after the other, as `patchword train DATA --model NAME` does
+with `--minutes`; nothing else should run meanwhile. The table is written to OUT/table.md.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import patchword as pw
+from patchword import catalogue
+from patchword.engine.run import Run
+from patchword.training.settings import stored
+from tests.parity.page import measured
+
+MODELS = (
+    "vit_mini_patch4_32",
+    "vitc_mini_32",
+    "resnet_mini_32",
+    "cait_mini_patch4_32",
+    "convit_mini_patch4_32",
+    "levit_mini_32",
+    "pit_mini_32",
+    "pvt_v2_mini_32",
+    "swin_mini_patch2_32",
+)
+HEAD = "| model | parameters | MACs | images seen | test top-1 | 95 % interval |\n"
+RULE = "| --- | ---: | ---: | ---: | ---: | --- |\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--out", type=Path, default=Path("runs/families"))
+    given = parser.parse_args()
+    lines = [f"{given.minutes:g} minutes each of {given.data}; {measured()}\n\n", HEAD, RULE]
+    for name in given.models:
+        run = pw.train(given.data, out=given.out / name, model=name, minutes=given.minutes)
+        scores = json.loads((run.path / "scores.json").read_text(encoding="utf-8"))["test"]
+        settings, figures = stored(run.path), catalogue.entry(name).figures
+        seen = Run(run.path).rows()[-1]["step"] * settings.recipe.batch_size
+        low, high = scores["interval"]
+        lines.append(
+            f"| `{name}` | {figures.parameters / 1e6:.2f} M | {figures.macs / 1e6:.1f} M "
+            f"| {seen:,} | {scores['top1']:.2%} | {low:.1%} to {high:.1%} |\n"
+        )
+        (given.out / "table.md").write_text("".join(lines), encoding="utf-8")
+    print("".join(lines))
+
+
+if __name__ == "__main__":
+    main()
