@@ -1,0 +1,13 @@
+"""CSWin is its formulas, at any resolution: stripes that tile the map, and those that do not."""
+
+import pytest
+
+from tests.families.cswin import TINY
+from tests.parity.against_plain import check
+from tests.parity.plain_cswin import backbone
+
+
+@pytest.mark.parametrize("size", [(32, 64), (60, 36)], ids=str)
+@pytest.mark.parametrize("kind", TINY)
+def test_cswin_is_its_plain_form(kind, size):
+    check(backbone, TINY[kind], size)
