@@ -28,6 +28,7 @@ from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.token import ClassToken as ClassToken
 from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import relative_index as relative_index
