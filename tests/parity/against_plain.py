@@ -1,48 +1,45 @@
-"""Hold a backbone against its plain form: written from the paper's formulas, slow, in float64.
-
-A plain form is a function of (weights, config, images) that shares no code with ours. It returns
-what is pooled, and maps of levels by name.
-"""
+"""Our networks beside plain forms of them: a paper's formulas in loops, in double precision."""
 
 import torch
 
-from tests.contract.tiny import images, made
+from patchword.heads.classify import classifier
+from tests.parity.compare import gradients
+from tests.parity.peer import images, perturbed
+
+CLASSES = 5
+RTOL = 1e-9  # of the largest value of each tensor
 
 
-def check(plain, config, size=None):
-    """Compare what is pooled, the levels that the plain form returns, and all gradients."""
-    backbone = made(config).double()
+def check(config, plain, format_, size=None):
+    """Hold logits and all gradients against a plain form's.
+
+    Args:
+        config: of our network.
+        plain: (weights, images, config) -> logits; the weights are under the format's names.
+        format_: how the plain form names the weights; as our classifier does if None.
+        size: of the images; the config's if None.
+    """
+    torch.manual_seed(0)
+    model = perturbed(classifier(config.build(), CLASSES), repr(config)).double().eval()
     batch = images(config, size=size).double()
-    names = [level.name for level in backbone.levels]
-    pooled, taps = backbone(batch, taps=names)
-    parameters = dict(backbone.named_parameters())
-    weights = {**backbone.state_dict()}
-    weights |= {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
-    plain_pooled, plain_maps = plain(weights, config, batch)
-    same(pooled, plain_pooled, "pooled")
-    found = {name: tap.map for name, tap in zip(names, taps, strict=True)}
-    assert plain_maps.keys() <= found.keys()
-    for name, wanted in plain_maps.items():
-        same(found[name], wanted, name)
-    loss, plain_loss = combined(pooled, found["final"]), combined(plain_pooled, plain_maps["final"])
-    ours = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
-    leaves = [weights[name] for name in parameters]
-    theirs = torch.autograd.grad(plain_loss, leaves, allow_unused=True)
-    for name, slope, wanted in zip(parameters, ours, theirs, strict=True):
-        zero = torch.zeros_like(parameters[name])
-        same(zero if slope is None else slope, zero if wanted is None else wanted, name)
+    state = model.state_dict()
+    theirs = state if format_ is None else format_.save(state)
+    weights = {
+        name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+        for name, tensor in theirs.items()
+    }
+    logits, wanted = model(batch), plain(weights, batch, config)
+    near(logits.detach(), wanted.detach(), "logits")
+    found = gradients(model, logits)
+    generator = torch.Generator().manual_seed(1)
+    (wanted * torch.randn(wanted.shape, generator=generator)).sum().backward()
+    slopes = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in weights.items()}
+    slopes = slopes if format_ is None else format_.load(slopes)
+    for name, slope in found.items():
+        near(slope, slopes[name], name)
 
 
-def combined(*outputs):
-    """Return a sum of all outputs' values, each times a number of its own."""
-    generator = torch.Generator().manual_seed(7)
-    return sum(
-        (x * torch.randn(x.shape, generator=generator, dtype=x.dtype)).sum() for x in outputs
-    )
-
-
-def same(found, wanted, what):
-    scale = wanted.abs().max().item()
-    torch.testing.assert_close(
-        found, wanted, rtol=1e-9, atol=1e-11 * (1 + scale), msg=lambda text: f"{what}: {text}"
-    )
+def near(found, wanted, name):
+    assert found.shape == wanted.shape, name
+    error, largest = (found - wanted).abs().max().item(), wanted.abs().max().item()
+    assert error <= RTOL * largest + 1e-12, f"{name}: {error:.2g} of {largest:.2g}"

@@ -28,6 +28,12 @@ from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.sampling import Points as Points
+from patchword.layers.sampling import SampledBias as SampledBias
+from patchword.layers.sampling import centres as centres
+from patchword.layers.sampling import sample as sample
+from patchword.layers.shifted import WindowAttention as WindowAttention
+from patchword.layers.shifted import shift_mask as shift_mask
 from patchword.layers.token import ClassToken as ClassToken
 from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import from_windows as from_windows
