@@ -17,10 +17,12 @@ from zlib import crc32
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from patchword import models
 from patchword.heads.classify import classifier
-from patchword.weights import fill
+from patchword.weights import Format, fill
+from patchword.weights.formats import Tensors
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Golden:
     def image(self) -> torch.Tensor:
         """The input (b c h w); some are stored channels last, most of them in bytes."""
         if "recipe" in self.about and not any(name.startswith("in.image") for name in self.held):
-            return drawn(self.about["seed"], "in.image", self.about["inputs"]["image"])
+            noise = drawn(self.about["seed"], "in.image", self.about["inputs"]["image"])
+            return (51 * noise).round().clamp(-128, 127) / 64  # as bytes hold them
         name = next(name for name in self.held if name.startswith("in.image"))
         found = self.held[name]
         found = found.permute(0, 3, 1, 2) if name.endswith("nhwc") else found
@@ -60,6 +63,9 @@ class Golden:
     @cached_property
     def weights(self) -> dict[str, torch.Tensor]:
         """The authors' tensors under their names."""
+        if "recipe" in self.about:
+            recipe, seed = self.about["recipe"], self.about["seed"]
+            return {key: rebuilt(seed, key, *draw) for key, draw in recipe.items()}
         if self.path(".safetensors").exists():
             return load_file(self.path(".safetensors"))
         with np.load(self.path(".npz"), allow_pickle=False) as arrays:
@@ -75,6 +81,15 @@ def drawn(seed: int, key: str, shape: list[int]) -> torch.Tensor:
     """Draw a standard normal tensor as the goldens' formula does."""
     draw = np.random.RandomState(crc32(f"{seed}/{key}".encode()))
     return torch.from_numpy(draw.standard_normal(shape).astype(np.float32))
+
+
+def rebuilt(seed: int, key: str, kind: str, mean: float, std: float, shape: list[int]):
+    """Make a tensor by a golden's recipe."""
+    if kind == "const":
+        return torch.full(shape, mean)
+    noise = std * np.random.RandomState(crc32(f"{seed}/{key}".encode())).standard_normal(shape)
+    found = mean * np.exp(noise) if kind == "lognormal" else mean + noise
+    return torch.from_numpy(found.astype(np.float32))
 
 
 Reader = Callable[[Golden], dict[str, torch.Tensor]]
@@ -97,3 +112,17 @@ def of_classifier(family: str, format_name: str, config: Callable[[Golden], Any]
         return {"logits": model.eval()(golden.image)}
 
     return read
+
+
+def layer_of(format_: Format, layer: nn.Module, weights: Tensors, theirs: str, ours: str) -> None:
+    """Fill a layer that stands by itself, by the names that it has within a network.
+
+    Args:
+        format_: of the network.
+        layer: is changed in place.
+        weights: of the authors' layer, under its own names.
+        theirs: what would stand before them in their network.
+        ours: what would stand before ours in our backbone.
+    """
+    found = format_.load({f"{theirs}{name}": tensor for name, tensor in weights.items()})
+    fill(layer, {n.removeprefix(f"backbone.{ours}"): tensor for n, tensor in found.items()})
