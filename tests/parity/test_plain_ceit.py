@@ -3,8 +3,8 @@
 import pytest
 
 from tests.families.ceit import TINY
-from tests.parity.plain_features import check
 from tests.parity.plain_ceit import backbone
+from tests.parity.plain_features import check
 
 
 @pytest.mark.parametrize("kind", TINY)

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.families.cswin import TINY
-from tests.parity.plain_features import check
 from tests.parity.plain_cswin import backbone
+from tests.parity.plain_features import check
 
 
 @pytest.mark.parametrize("size", [(32, 64), (60, 36)], ids=str)
