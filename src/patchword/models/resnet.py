@@ -115,19 +115,10 @@ class ConvNorm(nn.Module):
     """A convolution that keeps the size but for its stride, batch norm, and perhaps ReLU."""
 
     def __init__(
-        self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int = 1,
-        *,
-        groups: int = 1,
-        act: nn.Module | None = None,
+        self, dim_in: int, dim: int, kernel: int, stride: int = 1, *, act: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            dim_in, dim, kernel, stride, padding=kernel // 2, groups=groups, bias=False
-        )
+        self.conv = nn.Conv2d(dim_in, dim, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(dim)
         self.act = act or nn.Identity()
 
