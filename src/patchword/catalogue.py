@@ -89,16 +89,24 @@ def stored() -> dict[str, Figures]:
 
 
 def count(name: str) -> Figures:
-    """Count parameters and multiply-adds, without memory for the weights."""
+    """Count parameters, and the multiply-adds of the whole network on one image.
+
+    Without memory for weights, and with all tokens to the end, as the field counts: what a
+    classifier leaves out in its last block is not taken off.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from patchword.factory import create_model
 
+    config = models.config(name)
     with torch.device("meta"):
-        model = create_model(name).eval()
-        size = models.config(name).image_size
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, models.config(name).in_chans, *size))
+        model = create_model(name).eval().requires_grad_(False)
+        with FlopCounterMode(display=False) as counter:
+            images = torch.empty(1, config.in_chans, *config.image_size)
+            pooled = model.backbone(images, taps=("final",)).pooled
+            parts = pooled.chunk(len(model.head), dim=1)
+            for head, part in zip(model.head.values(), parts, strict=True):
+                head(part)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Figures(parameters=parameters, macs=counter.get_total_flops() // 2)
