@@ -67,8 +67,8 @@ class Golden:
 
     @property
     def wanted(self) -> dict[str, torch.Tensor]:
-        """The outputs by name."""
-        return {n.removeprefix("out."): t for n, t in self.held.items() if n.startswith("out.")}
+        """The outputs by name; where there is no input, they are held under these names alone."""
+        return {n.removeprefix("out."): t for n, t in self.held.items() if not n.startswith("in.")}
 
 
 def drawn(seed: int, key: str, shape: list[int]) -> torch.Tensor:
