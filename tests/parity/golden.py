@@ -40,7 +40,7 @@ class Golden:
     @property
     def kwargs(self) -> dict[str, Any]:
         """The arguments of the authors' constructor."""
-        return self.about["kwargs"]
+        return self.about["kwargs"] if "kwargs" in self.about else self.about["config"]
 
     @cached_property
     def held(self) -> dict[str, torch.Tensor]:
@@ -52,7 +52,7 @@ class Golden:
         """The input (b c h w); some are stored channels last, most of them in bytes."""
         if "recipe" in self.about and not any(name.startswith("in.image") for name in self.held):
             return drawn(self.about["seed"], "in.image", self.about["inputs"]["image"])
-        name = next(name for name in self.held if name.startswith("in.image"))
+        name = next(name for name in self.held if name.startswith(("in.image", "in.x")))
         found = self.held[name]
         found = found.permute(0, 3, 1, 2) if name.endswith("nhwc") else found
         return (found.float() - 128) / 64 if found.dtype == torch.uint8 else found
