@@ -42,7 +42,7 @@ class Golden:
     @property
     def kwargs(self) -> dict[str, Any]:
         """The arguments of the authors' constructor."""
-        return self.about["kwargs"]
+        return self.about["kwargs"] if "kwargs" in self.about else self.about["config"]
 
     @cached_property
     def held(self) -> dict[str, torch.Tensor]:
@@ -55,7 +55,7 @@ class Golden:
         if "recipe" in self.about and not any(name.startswith("in.image") for name in self.held):
             pixels = 51 * noise(self.about["seed"], "in.image", self.about["inputs"]["image"]) + 128
             return (torch.from_numpy(pixels).round().clamp(0, 255).float() - 128) / 64
-        name = next(name for name in self.held if name.startswith("in.image"))
+        name = next(name for name in self.held if name.startswith(("in.image", "in.x")))
         found = self.held[name]
         found = found.permute(0, 3, 1, 2) if name.endswith("nhwc") else found
         return (found.float() - 128) / 64 if found.dtype == torch.uint8 else found
@@ -72,8 +72,8 @@ class Golden:
 
     @property
     def wanted(self) -> dict[str, torch.Tensor]:
-        """The outputs by name."""
-        return {n.removeprefix("out."): t for n, t in self.held.items() if n.startswith("out.")}
+        """The outputs by name; where there is no input, they are held under these names alone."""
+        return {n.removeprefix("out."): t for n, t in self.held.items() if not n.startswith("in.")}
 
 
 def noise(seed: int, key: str, shape: list[int]) -> np.ndarray:

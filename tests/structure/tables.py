@@ -45,6 +45,8 @@ PARTS = {  # the only modules of a room that another may import
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("bit", "resnet"): "BiT is a ResNet with other blocks, stem and norm",
+    ("beitv2", "beit"): "BEiT v2 is BEiT that learns from another tokeniser",
+    ("deit3", "vit"): "DeiT III is ViT with LayerScale, trained anew",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 

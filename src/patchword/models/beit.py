@@ -1,0 +1,396 @@
+"""BEiT: a ViT that knows places by offsets, pre-trained to name the visual words of hidden patches.
+
+Paper      Bao et al., "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022, arXiv:2106.08254
+Reference  github.com/microsoft/unilm, beit/modeling_finetune.py; timm's beit.py; transformers'
+           modeling_beit.py
+Departures at another image size the biases are read between the authors' geometrically spaced
+           offsets, linearly as in timm, where theirs are splines and transformers' evenly spaced
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from patchword.claim import Claim
+from patchword.data.frame import Frame
+from patchword.features import Backbone, Features, Level, Trace
+from patchword.layers import (
+    Attend,
+    Block,
+    ClassToken,
+    Fitted,
+    Grid,
+    LearnedPosition,
+    Mlp,
+    PatchEmbed,
+    merge_heads,
+    ramp,
+    relative_index,
+    split_heads,
+    truncated,
+)
+from patchword.weights import Format, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class BEiTConfig:
+    """The paper's BEiT-B when it is fine-tuned (section 3.1, appendix H)."""
+
+    image_size: tuple[int, int] = (224, 224)  # rows, columns; offsets are learned for these
+    patch_size: int = 16  # pixels
+    in_chans: int = 3  # channels of an image
+    embed_dim: int = 768  # channels of a token
+    depth: int = 12  # blocks
+    num_heads: int = 12
+    mlp_ratio: float = 4.0  # hidden channels of the MLP per channel of a token
+    relative: Literal["each", "shared", "none"] = "each"  # biases by offset: each block its own
+    absolute: bool = False  # learned positions, as in ViT
+    pool: Literal["mean", "token"] = "mean"  # of the patches, normed afterwards; the class token
+    layer_scale: float | None = 0.1  # start of LayerScale's factors
+    drop_rate: float = 0.0  # dropout: after the positions, each projection and each MLP layer
+    drop_path_rate: float = 0.0  # stochastic depth of the last block; it rises from 0
+    norm_eps: float = 1e-6
+
+    def build(self) -> "BEiT":
+        """Make the backbone, with fresh weights."""
+        return BEiT(self)
+
+
+def sized(config: BEiTConfig, side: int) -> BEiTConfig:
+    """Return the same network for square images of another side, in pixels."""
+    return replace(config, image_size=(side, side))
+
+
+BASE = BEiTConfig()
+LARGE = BEiTConfig(embed_dim=1024, depth=24, num_heads=16, layer_scale=1e-5)
+
+VARIANTS = {
+    "beit_base_patch16_224": BASE,
+    "beit_base_patch16_384": sized(BASE, 384),
+    "beit_large_patch16_224": LARGE,
+    "beit_large_patch16_384": sized(LARGE, 384),
+    "beit_large_patch16_512": sized(LARGE, 512),
+}
+
+README = "README, pre-trained and first fine-tuned on ImageNet-22k"
+CLAIMS = {
+    "beit_base_patch16_224": Claim(top1=85.2, source=README),
+    "beit_base_patch16_384": Claim(top1=86.8, source=README),
+    "beit_large_patch16_224": Claim(top1=87.4, source=README),
+    "beit_large_patch16_384": Claim(top1=88.4, source=README),
+    "beit_large_patch16_512": Claim(top1=88.6, source=README),
+}
+
+PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def places(grid: Grid) -> Int[Tensor, "n n"]:
+    """Return the row of a bias table for each query (first axis) and key, the class token first.
+
+    A table holds the offsets between cells, then the class token's bias to every cell, every
+    cell's to it, and its own to itself.
+    """
+    rows, columns = grid
+    offsets, tokens = (2 * rows - 1) * (2 * columns - 1), rows * columns + 1
+    table = torch.full((tokens, tokens), offsets)
+    table[1:, 0], table[0, 0] = offsets + 1, offsets + 2
+    table[1:, 1:] = relative_index((rows, columns))
+    return table
+
+
+def derived(config: BEiTConfig) -> dict[str, Tensor]:
+    """Return the tables of indices that the authors keep beside the biases."""
+    rows, columns = (side // config.patch_size for side in config.image_size)
+    owners = {
+        "each": [f"blocks.{i}.attn" for i in range(config.depth)],
+        "shared": ["rel_pos_bias"],
+        "none": [],
+    }[config.relative]
+    return {f"{owner}.relative_position_index": places((rows, columns)) for owner in owners}
+
+
+RULES = (
+    Rule("cls_token", "stem.class_token.token"),
+    Rule("pos_embed", "stem.position.table"),
+    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
+    Rule("rel_pos_bias.relative_position_bias_table", "stem.bias.table"),
+    Rule("blocks.#.attn.relative_position_bias_table", "blocks.#.attn.bias.table"),
+    Rule("blocks.#.attn.q_bias", "blocks.#.attn.q_bias"),
+    Rule("blocks.#.attn.v_bias", "blocks.#.attn.v_bias"),
+    Rule("blocks.#.attn.qkv.*", "blocks.#.attn.qkv.*"),
+    Rule("blocks.#.attn.proj.*", "blocks.#.attn.proj.*"),
+    Rule("blocks.#.gamma_1", "blocks.#.ls1.gamma"),
+    Rule("blocks.#.gamma_2", "blocks.#.ls2.gamma"),
+    Rule("blocks.#.norm#.*", "blocks.#.norm#.*"),
+    Rule("blocks.#.mlp.*", "blocks.#.mlp.*"),
+    Rule("norm.*", "norm.*"),
+    Rule("fc_norm.*", "fc_norm.*"),
+)
+HEAD = (Rule("head.*", "head.label.*"),)
+INDICES = ("blocks.#.attn.relative_position_index", "rel_pos_bias.relative_position_index")
+
+
+def transformers_format(name: str, layer: str, names: dict[str, str]) -> Format:
+    """Return transformers' names, of which a file's and a module's differ."""
+    attention = tuple(f"{layer}.{names[part]}" for part in ("query", "key", "value"))
+    query, _, value = attention
+    return Format(
+        name,
+        Rule("embeddings.cls_token", "stem.class_token.token"),
+        Rule("embeddings.position_embeddings", "stem.position.table"),
+        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
+        Rule(f"{names['shared']}.relative_position_bias_table", "stem.bias.table"),
+        Rule(f"{layer}.{names['bias']}.relative_position_bias_table", "blocks.#.attn.bias.table"),
+        Rule(f"{query}.bias", "blocks.#.attn.q_bias"),
+        Rule(f"{value}.bias", "blocks.#.attn.v_bias"),
+        Rule(tuple(f"{part}.weight" for part in attention), "blocks.#.attn.qkv.weight"),
+        Rule(f"{layer}.{names['output']}.*", "blocks.#.attn.proj.*"),
+        Rule(f"{layer}.lambda_1", "blocks.#.ls1.gamma"),
+        Rule(f"{layer}.lambda_2", "blocks.#.ls2.gamma"),
+        Rule(f"{layer}.layernorm_before.*", "blocks.#.norm1.*"),
+        Rule(f"{layer}.layernorm_after.*", "blocks.#.norm2.*"),
+        Rule(f"{layer}.{names['fc1']}.*", "blocks.#.mlp.fc1.*"),
+        Rule(f"{layer}.{names['fc2']}.*", "blocks.#.mlp.fc2.*"),
+        Rule("layernorm.*", "norm.*"),
+        Rule("pooler.layernorm.*", "fc_norm.*"),
+        head=(Rule("classifier.*", "head.label.*"),),
+        root=("beit.",),
+        ignore=(
+            "embeddings.mask_token",
+            f"{names['shared']}.relative_position_index",
+            f"{layer}.{names['bias']}.relative_position_index",
+        ),
+    )
+
+
+ON_DISK = {
+    **{part: f"attention.attention.{part}" for part in ("query", "key", "value")},
+    "bias": "attention.attention.relative_position_bias",
+    "shared": "encoder.relative_position_bias",
+    "output": "attention.output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+IN_MEMORY = {
+    **{part: f"attention.{part[0]}_proj" for part in ("query", "key", "value")},
+    "bias": "relative_position_bias",
+    "shared": "shared_position_bias",
+    "output": "attention.o_proj",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
+}
+
+FORMATS = (
+    Format("timm", *RULES, head=HEAD),
+    Format("authors", *RULES, head=HEAD, derived=derived, ignore=(*INDICES, "mask_token")),
+    transformers_format("transformers", "encoder.layer.#", ON_DISK),
+    transformers_format("transformers in memory", "layers.#", IN_MEMORY),
+)
+
+
+class OffsetBias(Fitted):
+    """A learned number per head and offset between cells, and three about the class token."""
+
+    def __init__(self, grid: Grid, heads: int) -> None:
+        super().__init__()
+        self.grid = grid
+        offsets = prod(2 * side - 1 for side in grid)
+        self.table = nn.Parameter(torch.zeros(offsets + 3, heads))
+        self.register_buffer("index", places(grid).flatten(), persistent=False)
+
+    index: Tensor
+
+    def forward(self, grid: Grid) -> Float[Tensor, "heads n n"]:
+        """Return the bias of every query to every key, the class token first."""
+        table, index = self.table, self.index
+        if grid != self.grid:
+            table, index = self.read(grid), places(grid).flatten().to(self.index.device)
+        tokens = prod(grid) + 1
+        return table.T.index_select(1, index).unflatten(1, (tokens, tokens))
+
+    def read(self, grid: Grid) -> Float[Tensor, "offsets heads"]:
+        """Return the table for another grid; the class token's three numbers stay."""
+        offsets, token = self.table[:-3], self.table[-3:]
+        offsets = offsets.unflatten(0, tuple(2 * side - 1 for side in self.grid))
+        for axis, (old, new) in enumerate(zip(self.grid, grid, strict=True)):
+            offsets = stretched(offsets, axis, old, new)
+        return torch.cat([offsets.flatten(0, 1), token])
+
+    @torch.no_grad()
+    def refit(self, old: Fitted) -> str:
+        """Read the other's table at this grid."""
+        if not isinstance(old, OffsetBias) or old.grid == self.grid:
+            return ""
+        self.table.copy_(old.read(self.grid))
+        size = "x".join
+        return (
+            f"relative biases resampled from {size(map(str, old.grid))} to "
+            f"{size(map(str, self.grid))} cells (near offsets kept, far ones spread)"
+        )
+
+
+def stretched(
+    table: Float[Tensor, "... heads"], axis: int, old: int, new: int
+) -> Float[Tensor, "... heads"]:
+    """Read a table of 2 old - 1 offsets along an axis at 2 new - 1 of them.
+
+    The old offsets are laid 1, q, q^2, ... cells apart on both sides of 0, with the ratio q at
+    which they cover the new grid: what is near stays as near as it was.
+    """
+    if old == new:
+        return table
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        if sum(ratio**i for i in range(old - 1)) > new - 1:
+            high = ratio
+        else:
+            low = ratio
+    apart = [low**i for i in range(old - 1)]
+    beyond = [sum(apart[: i + 1]) for i in range(old - 1)]
+    known = torch.tensor([-x for x in reversed(beyond)] + [0.0] + beyond, device=table.device)
+    wanted = torch.arange(1.0 - new, new, device=table.device)
+    right = torch.searchsorted(known, wanted).clamp(1, max(2 * old - 2, 1))
+    if old == 1:
+        return table.expand(*[2 * new - 1 if i == axis else -1 for i in range(table.ndim)])
+    share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
+    share = share.clamp(0, 1).view(-1, *[1] * (table.ndim - 1 - axis)).to(table.dtype)
+    return torch.lerp(table.index_select(axis, right - 1), table.index_select(axis, right), share)
+
+
+class BEiTAttention(nn.Module):
+    """Self-attention with a bias by offset; keys have no bias of their own, as in the paper."""
+
+    def __init__(self, config: BEiTConfig, grid: Grid) -> None:
+        super().__init__()
+        dim, self.num_heads = config.embed_dim, config.num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim))
+        self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.bias = OffsetBias(grid, config.num_heads) if config.relative == "each" else None
+        self.attend = Attend()
+        self.proj = nn.Linear(dim, dim)
+        self.drop = nn.Dropout(config.drop_rate)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        grid: Grid,
+        queries: int | None = None,
+        shared: Float[Tensor, "heads n n"] | None = None,
+    ) -> Float[Tensor, "b k d"]:
+        """Mix tokens.
+
+        Args:
+            x: n tokens per image, the class token first.
+            grid: the cells that the others are.
+            queries: answer for the first k tokens alone; for all n where it is None.
+            shared: biases where the block has none of its own.
+        """
+        dim, none = x.shape[-1], torch.zeros_like(self.q_bias)
+        if queries is None:
+            q, k, v = F.linear(
+                x, self.qkv.weight, torch.cat([self.q_bias, none, self.v_bias])
+            ).chunk(3, -1)
+        else:
+            q = F.linear(x[:, :queries], self.qkv.weight[:dim], self.q_bias)
+            keyed = F.linear(x, self.qkv.weight[dim:], torch.cat([none, self.v_bias]))
+            k, v = keyed.chunk(2, -1)
+        q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
+        bias = shared if self.bias is None else self.bias(grid)
+        bias = None if bias is None else bias[None, :, :queries]
+        return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias))))
+
+
+class BEiTBlock(Block):
+    """ViT's block, with biases that it may be handed."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        grid: Grid,
+        queries: int | None = None,
+        shared: Float[Tensor, "heads n n"] | None = None,
+    ) -> Float[Tensor, "b k d"]:
+        """Mix between tokens, then transform each; the arguments are the attention's."""
+        mixed = self.attn(self.norm1(x), grid, queries, shared)
+        x = x[:, :queries] + self.drop_path1(self.ls1(mixed))
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+
+class Stem(nn.Module):
+    """The class token and patches, with their positions or the biases of all blocks."""
+
+    def __init__(self, config: BEiTConfig, grid: Grid) -> None:
+        super().__init__()
+        c = config
+        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        self.class_token = ClassToken(c.embed_dim)
+        self.position = (
+            LearnedPosition(grid, c.embed_dim, prefix=1, mode="bicubic") if c.absolute else None
+        )
+        self.bias = OffsetBias(grid, c.num_heads) if c.relative == "shared" else None
+        self.drop = nn.Dropout(c.drop_rate)
+
+    def forward(
+        self, images: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b n d"], Grid, Float[Tensor, "heads n n"] | None]:
+        """Return the tokens, the patches' grid, and the biases that the blocks share."""
+        x, grid = self.patch_embed(images)
+        x = self.class_token(x)
+        x = x if self.position is None else x + self.position(grid)
+        return self.drop(x), grid, None if self.bias is None else self.bias(grid)
+
+
+class BEiT(Backbone):
+    """ViT with relative positions and LayerScale, read by the mean of its patches."""
+
+    def __init__(self, config: BEiTConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
+        self.stem = Stem(c, (rows, columns))
+        self.blocks = nn.ModuleList(
+            BEiTBlock(
+                c.embed_dim,
+                BEiTAttention(c, (rows, columns)),
+                Mlp(c.embed_dim, int(c.embed_dim * c.mlp_ratio), drop=c.drop_rate),
+                drop_path=rate,
+                layer_scale=c.layer_scale,
+                eps=c.norm_eps,
+            )
+            for rate in ramp(c.drop_path_rate, c.depth)
+        )
+        norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
+        self.norm, self.fc_norm = reversed(norms) if c.pool == "mean" else norms
+        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
+        stride = (c.patch_size, c.patch_size)
+        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.width, self.head_std = c.embed_dim, 2e-5  # 0.02, scaled down by the authors' script
+        self.apply(truncated)
+        for depth, block in enumerate(self.blocks, start=1):
+            for last in (block.attn.proj, block.mlp.fc2):
+                last.weight.data /= (2 * depth) ** 0.5
+
+    def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
+        """Encode images; `taps` are blocks, or `final`."""
+        trace = Trace(self, taps)
+        x, grid, shared = self.stem(images)
+        token = self.config.pool == "token"
+        for i, block in enumerate(self.blocks):
+            last = i + 1 == len(self.blocks)
+            x = block(x, grid, 1 if last and token and not taps else None, shared)
+            trace.tokens(f"blocks.{i}", x, grid)
+        x = self.norm(x)
+        trace.tokens("final", x, grid)
+        return trace.features(self.fc_norm(x[:, 0] if token else x[:, 1:].mean(dim=1)))
+
+    def spine(self) -> list[nn.Module]:
+        """Return the stem, the blocks and the last norm."""
+        return [self.stem, *self.blocks, nn.ModuleList([self.norm, self.fc_norm])]
