@@ -47,6 +47,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("bit", "resnet"): "BiT is a ResNet with other blocks, stem and norm",
     ("beitv2", "beit"): "BEiT v2 is BEiT that learns from another tokeniser",
     ("deit3", "vit"): "DeiT III is ViT with LayerScale, trained anew",
+    ("localvit", "vit"): "LocalViT's stem is ViT's",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 

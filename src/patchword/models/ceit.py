@@ -41,7 +41,7 @@ SHRINK = 4  # pixels per cell of the stem's map, along each axis
 
 @dataclass(frozen=True, kw_only=True)
 class CeiTConfig:
-    """Table 2 of the paper, and what its tables 6 and 7 compare."""
+    """The sizes of a network, and what the paper's ablations compare."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns; positions are made for these
     in_chans: int = 3  # channels of an image

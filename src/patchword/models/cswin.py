@@ -39,7 +39,7 @@ EPS = 1e-5  # of every layer norm
 
 @dataclass(frozen=True, kw_only=True)
 class CSWinConfig:
-    """Table 1 of the paper; tuples have an entry per stage."""
+    """The sizes of a network; tuples have an entry per stage."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns
     in_chans: int = 3  # channels of an image
@@ -113,7 +113,7 @@ FORMATS = (
 
 
 class ConvEmbed(nn.Module):
-    """Overlapping patches: a strided convolution, then a norm (section 3.1)."""
+    """Overlapping patches: a strided convolution, then a norm."""
 
     def __init__(self, channels: int, dim: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ def padded(
 
 
 class StripeAttention(nn.Module):
-    """Attention within each stripe of a map, for one group of heads (section 3.2)."""
+    """Attention within each stripe of a map, for one group of heads."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class StripeAttention(nn.Module):
     def positions(
         self, v: Float[Tensor, "b down high across wide h c"]
     ) -> Float[Tensor, "b stripes cells d"]:
-        """Return the locally-enhanced positional encoding of the values (equation 7).
+        """Return the locally-enhanced positional encoding (LePE) of the values.
 
         A depthwise convolution sees the stripe by itself, with zeros around it.
         """
@@ -198,7 +198,7 @@ class CrossShapedAttention(nn.Module):
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        """Mix tokens with those of their row or column of stripes (equations 1 to 3)."""
+        """Mix tokens with those of their stripes."""
         rows, columns = grid
         wide = self.stripe
         stripes = [(rows, columns)] if wide is None else [(rows, wide), (wide, columns)]

@@ -169,6 +169,8 @@ def recognise(formats: Iterable[Format], names: Iterable[str]) -> Format:
         WeightsError: there is none; shows the names that the nearest format does not know.
     """
     names, formats = list(names), list(formats)
+    if not formats:
+        raise WeightsError("no other project has weights of this family")
     for format_ in formats:
         if format_.knows(names):
             return format_
