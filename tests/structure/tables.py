@@ -44,6 +44,7 @@ PARTS = {  # the only modules of a room that another may import
 
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
+    ("mit", "pvtv2"): "SegFormer's encoder is PVT v2's network with narrower MLPs",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 
