@@ -48,6 +48,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("beitv2", "beit"): "BEiT v2 is BEiT that learns from another tokeniser",
     ("deit3", "vit"): "DeiT III is ViT with LayerScale, trained anew",
     ("localvit", "vit"): "LocalViT's stem is ViT's",
+    ("mit", "pvtv2"): "SegFormer's encoder is PVT v2's network with narrower MLPs",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 

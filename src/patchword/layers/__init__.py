@@ -36,6 +36,9 @@ from patchword.layers.sampling import sample as sample
 from patchword.layers.shifted import WindowAttention as WindowAttention
 from patchword.layers.shifted import shift_mask as shift_mask
 from patchword.layers.token import ClassToken as ClassToken
+from patchword.layers.reduce import ReducedAttention as ReducedAttention
+from patchword.layers.reduce import StridedReduction as StridedReduction
+from patchword.layers.reduce import tiled as tiled
 from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import relative_index as relative_index

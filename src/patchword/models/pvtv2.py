@@ -1,0 +1,305 @@
+"""PVT v2: the pyramid with overlapping patches and a convolution in its MLPs.
+
+Paper      Wang et al., "PVT v2: Improved Baselines with Pyramid Vision Transformer", CVMJ 2022,
+           arXiv:2106.13797
+Reference  github.com/whai362/PVT, classification/pvt_v2.py; names as in timm's pvt_v2.py
+Departures none
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.claim import Claim
+from patchword.data.frame import Frame
+from patchword.errors import ShapeError
+from patchword.features import Backbone, Features, Level, Trace
+from patchword.layers import (
+    Grid,
+    ReducedAttention,
+    StochasticDepth,
+    StridedReduction,
+    ramp,
+    tiled,
+    to_map,
+    to_tokens,
+    truncated,
+)
+from patchword.weights import Format, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class PVTv2Config:
+    """Table 1 of the paper; what is a tuple has an entry per stage."""
+
+    image_size: tuple[int, int] = (224, 224)  # rows, columns; others are read as well
+    patch_size: tuple[int, ...] = (7, 3, 3, 3)  # pixels, then cells of the stage before, per side
+    stride: tuple[int, ...] = (4, 2, 2, 2)  # between patches, which overlap
+    in_chans: int = 3  # channels of an image
+    embed_dim: tuple[int, ...] = (64, 128, 320, 512)  # channels of a token
+    depth: tuple[int, ...] = (2, 2, 2, 2)  # blocks
+    num_heads: tuple[int, ...] = (1, 2, 5, 8)
+    mlp_ratio: tuple[float, ...] = (8.0, 8.0, 4.0, 4.0)  # hidden channels of the MLP per channel
+    sr_ratio: tuple[int, ...] = (8, 4, 2, 1)  # cells per side that a key stands for (R)
+    pool_size: int | None = None  # linear attention: keys per side, averaged, in every stage (P)
+    drop_rate: float = 0.0  # dropout: after each projection and each MLP layer
+    drop_path_rate: float = 0.0  # stochastic depth of the last block; it rises from 0
+    norm_eps: float = 1e-6  # of the norms of blocks and stages
+    reduce_norm_eps: float = 1e-5  # of the norms where cells are merged: patches, and keys
+
+    def build(self) -> "PVTv2":
+        """Make the backbone, with fresh weights."""
+        return PVTv2(self)
+
+
+VARIANTS = {
+    "pvt_v2_b0": PVTv2Config(embed_dim=(32, 64, 160, 256)),
+    "pvt_v2_b1": PVTv2Config(),
+    "pvt_v2_b2": PVTv2Config(depth=(3, 4, 6, 3)),
+    "pvt_v2_b3": PVTv2Config(depth=(3, 4, 18, 3)),
+    "pvt_v2_b4": PVTv2Config(depth=(3, 8, 27, 3)),
+    "pvt_v2_b5": PVTv2Config(depth=(3, 6, 40, 3), mlp_ratio=(4.0, 4.0, 4.0, 4.0)),
+    "pvt_v2_b2_li": PVTv2Config(depth=(3, 4, 6, 3), pool_size=7),
+}
+
+CLAIMS = {
+    "pvt_v2_b0": Claim(params=3.67, macs=0.57, top1=70.5, source="README"),
+    "pvt_v2_b1": Claim(params=14.01, macs=2.11, top1=78.7, source="README"),
+    "pvt_v2_b2": Claim(params=25.36, macs=4.03, top1=82.0, source="README"),
+    "pvt_v2_b2_li": Claim(params=22.55, macs=3.89, top1=82.1, source="README"),
+    "pvt_v2_b3": Claim(params=45.24, macs=6.90, top1=83.1, source="README"),
+    "pvt_v2_b4": Claim(params=62.56, macs=10.10, top1=83.6, source="README"),
+    "pvt_v2_b5": Claim(params=81.96, macs=11.72, top1=83.8, source="README"),
+}
+
+PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+REDUCTION = {"sr": "conv", "norm": "norm"}  # inside `attn`, and inside our `attn.reduce`
+AUTHORS = Format(
+    "authors",
+    Rule("norm4.*", "norm.*"),
+    *(Rule(f"norm{i + 1}.*", f"stages.{i}.norm.*") for i in range(3)),
+    *(Rule(f"patch_embed{i + 1}.*", f"stages.{i}.embed.*") for i in range(4)),
+    *(
+        Rule(
+            f"block{i + 1}.#.attn.{part}.*", f"stages.{i}.blocks.#.attn.reduce.{REDUCTION[part]}.*"
+        )
+        for i in range(4)
+        for part in REDUCTION
+    ),
+    *(
+        Rule(f"block{i + 1}.#.mlp.dwconv.dwconv.*", f"stages.{i}.blocks.#.mlp.dwconv.*")
+        for i in range(4)
+    ),
+    *(Rule(f"block{i + 1}.#.*", f"stages.{i}.blocks.#.*") for i in range(4)),
+    head=(Rule("head.*", "head.label.*"),),
+    root=("", "backbone."),
+)
+
+FORMATS = (
+    Format(
+        "timm",
+        Rule("stages.3.norm.*", "norm.*"),
+        Rule("patch_embed.*", "stages.0.embed.*"),
+        Rule("stages.#.downsample.*", "stages.#.embed.*"),
+        Rule("stages.#.blocks.#.attn.sr.*", "stages.#.blocks.#.attn.reduce.conv.*"),
+        Rule("stages.#.blocks.#.attn.norm.*", "stages.#.blocks.#.attn.reduce.norm.*"),
+        Rule("stages.#.*", "stages.#.*"),
+        head=(Rule("head.*", "head.label.*"),),
+    ),
+    AUTHORS,
+    Format(
+        "transformers",
+        Rule("encoder.layers.3.layer_norm.*", "norm.*"),
+        Rule("encoder.layers.#.layer_norm.*", "stages.#.norm.*"),
+        Rule("encoder.layers.#.patch_embedding.proj.*", "stages.#.embed.proj.*"),
+        Rule("encoder.layers.#.patch_embedding.layer_norm.*", "stages.#.embed.norm.*"),
+        Rule("encoder.layers.#.blocks.#.layer_norm_1.*", "stages.#.blocks.#.norm1.*"),
+        Rule("encoder.layers.#.blocks.#.attention.query.*", "stages.#.blocks.#.attn.q.*"),
+        Rule(
+            (
+                "encoder.layers.#.blocks.#.attention.key.*",
+                "encoder.layers.#.blocks.#.attention.value.*",
+            ),
+            "stages.#.blocks.#.attn.kv.*",
+        ),
+        Rule(
+            "encoder.layers.#.blocks.#.attention.spatial_reduction.*",
+            "stages.#.blocks.#.attn.reduce.conv.*",
+        ),
+        Rule(
+            "encoder.layers.#.blocks.#.attention.layer_norm.*",
+            "stages.#.blocks.#.attn.reduce.norm.*",
+        ),
+        Rule("encoder.layers.#.blocks.#.attention.proj.*", "stages.#.blocks.#.attn.proj.*"),
+        Rule("encoder.layers.#.blocks.#.layer_norm_2.*", "stages.#.blocks.#.norm2.*"),
+        Rule("encoder.layers.#.blocks.#.mlp.dense1.*", "stages.#.blocks.#.mlp.fc1.*"),
+        Rule("encoder.layers.#.blocks.#.mlp.dwconv.dwconv.*", "stages.#.blocks.#.mlp.dwconv.*"),
+        Rule("encoder.layers.#.blocks.#.mlp.dense2.*", "stages.#.blocks.#.mlp.fc2.*"),
+        head=(Rule("classifier.*", "head.label.*"),),
+        root=("pvt_v2.",),
+    ),
+)
+
+
+class OverlapEmbed(nn.Module):
+    """From the stage before, or from an image, to a stage's tokens (section 3.2)."""
+
+    def __init__(self, config: PVTv2Config, stage: int) -> None:
+        super().__init__()
+        c, side = config, config.patch_size[stage]
+        before, dim = (c.in_chans, *c.embed_dim)[stage : stage + 2]
+        self.proj = nn.Conv2d(before, dim, side, c.stride[stage], padding=side // 2)
+        self.norm = nn.LayerNorm(dim, c.reduce_norm_eps)
+
+    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return a token per patch, row by row, and the grid that they lie on."""
+        x = self.proj(x)
+        return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
+
+
+class PooledReduction(nn.Module):
+    """Average cells to a grid of one size, whatever that of the image (linear SRA, equation 2)."""
+
+    def __init__(self, dim: int, side: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.side = side
+        self.conv = nn.Conv2d(dim, dim, 1)
+        self.norm = nn.LayerNorm(dim, eps)
+
+    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b m d"]:
+        """Return `side` by `side` tokens."""
+        pooled = F.adaptive_avg_pool2d(to_map(x, grid), self.side)
+        tokens, _ = tiled(pooled.permute(0, 2, 3, 1), self.conv)
+        return F.gelu(self.norm(tokens))
+
+
+class ConvMlp(nn.Module):
+    """An MLP in which a cell sees its eight neighbours, and through the border's zeros its place.
+
+    Args:
+        dim: channels of a token.
+        hidden: channels between the layers.
+        relu: put one before the convolution (as the linear networks do).
+        drop: dropout after each layer.
+    """
+
+    def __init__(self, dim: int, hidden: int, *, relu: bool, drop: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.relu = nn.ReLU() if relu else nn.Identity()
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.act = nn.GELU()
+        self.drop1 = nn.Dropout(drop)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop2 = nn.Dropout(drop)
+
+    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """Transform each token, with a look at those around it (section 3.3)."""
+        x = self.relu(self.fc1(x))
+        x = to_tokens(self.dwconv(to_map(x, grid)))
+        return self.drop2(self.fc2(self.drop1(self.act(x))))
+
+
+class ConvBlock(nn.Module):
+    """x + attn(norm(x)), then x + mlp(norm(x)), both of which are told the grid."""
+
+    def __init__(self, config: PVTv2Config, stage: int, drop_path: float) -> None:
+        super().__init__()
+        c, dim, ratio = config, config.embed_dim[stage], config.sr_ratio[stage]
+        reduce = None
+        if c.pool_size is not None:
+            reduce = PooledReduction(dim, c.pool_size, eps=c.reduce_norm_eps)
+        elif ratio > 1:
+            reduce = StridedReduction(dim, ratio, eps=c.reduce_norm_eps)
+        hidden, linear = int(dim * c.mlp_ratio[stage]), c.pool_size is not None
+        self.norm1 = nn.LayerNorm(dim, c.norm_eps)
+        self.attn = ReducedAttention(dim, c.num_heads[stage], reduce, drop=c.drop_rate)
+        self.drop_path1 = StochasticDepth(drop_path)
+        self.norm2 = nn.LayerNorm(dim, c.norm_eps)
+        self.mlp = ConvMlp(dim, hidden, relu=linear, drop=c.drop_rate)
+        self.drop_path2 = StochasticDepth(drop_path)
+
+    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """Mix between tokens, then transform each."""
+        x = x + self.drop_path1(self.attn(self.norm1(x), grid))
+        return x + self.drop_path2(self.mlp(self.norm2(x), grid))
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, and a norm; the last stage's is the network's."""
+
+    def __init__(self, config: PVTv2Config, stage: int) -> None:
+        super().__init__()
+        c, before = config, sum(config.depth[:stage])
+        rates = ramp(c.drop_path_rate, sum(c.depth))[before : before + c.depth[stage]]
+        last = stage + 1 == len(c.depth)
+        self.embed = OverlapEmbed(c, stage)
+        self.blocks = nn.ModuleList(ConvBlock(c, stage, rate) for rate in rates)
+        self.norm = None if last else nn.LayerNorm(c.embed_dim[stage], c.norm_eps)
+
+    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return the tokens and their grid."""
+        x, grid = self.embed(x)
+        for block in self.blocks:
+            x = block(x, grid)
+        return x if self.norm is None else self.norm(x), grid
+
+
+def fresh(module: nn.Module) -> None:
+    """Start as the authors' code: convolutions normal, of variance 2 / fan-out; biases zero."""
+    truncated(module)
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.weight.numel() / module.in_channels
+        nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class PVTv2(Backbone):
+    """Stages of blocks on ever coarser grids, without positions, read by the cells' mean."""
+
+    def __init__(self, config: PVTv2Config) -> None:
+        super().__init__()
+        c = self.config = config
+        self.stages = nn.ModuleList(Stage(c, stage) for stage in range(len(c.depth)))
+        self.width, self.head_std = c.embed_dim[-1], 0.02
+        self.norm = nn.LayerNorm(self.width, c.norm_eps)
+        step, levels = 1, []
+        for stage, dim in enumerate(c.embed_dim):
+            step *= c.stride[stage]
+            levels.append(Level(f"stages.{stage}", dim, (step, step)))
+        self.levels = (*levels, Level("final", self.width, (step, step)))
+        self.apply(fresh)
+
+    def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
+        """Encode images; `taps` are stages (each after its norm, but the last), or `final`."""
+        trace = Trace(self, taps)
+        if images.shape[1] != self.config.in_chans:
+            raise ShapeError(
+                f"the images have {images.shape[1]} channels; "
+                f"this model reads {self.config.in_chans}"
+            )
+        *lower, last = self.stages
+        x = images.contiguous(memory_format=torch.channels_last)  # as every later map is
+        for i, stage in enumerate(lower):
+            x, grid = stage(x)
+            trace.tokens(f"stages.{i}", x, grid)
+            x = to_map(x, grid)
+        x, grid = last(x)
+        trace.tokens(f"stages.{len(lower)}", x, grid)
+        x = self.norm(x)
+        trace.tokens("final", x, grid)
+        return trace.features(x.mean(dim=1))
+
+    def spine(self) -> list[nn.Module]:
+        """Return each stage's embedding, blocks and norm in turn."""
+        parts: list[nn.Module] = []
+        for stage in self.stages:
+            embed, blocks, *norm = stage.children()
+            parts += [embed, *blocks.children(), *norm]
+        return [*parts, self.norm]

@@ -1,0 +1,86 @@
+"""MiT beside transformers' and, without its decoder, beside its authors' own code."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from patchword.models.mit import FORMATS
+from patchword.models.pvtv2 import PVTv2Config
+from patchword.weights import fill
+from tests.families import pvtv2
+from tests.parity.peer import Peer, outputs
+
+TINY = {"narrow": replace(pvtv2.SMALL, image_size=(64, 32), mlp_ratio=(1.5, 1.0, 1.0, 1.0))}
+FIXED = ()
+
+QUICK = {
+    "mit_b0": {"image_size": (64, 96)},
+    "mit_b2": {"image_size": (71, 45), "depth": (1, 2, 1, 1)},
+    "mit_b5": {"image_size": (64, 64), "depth": (1, 1, 1, 1)},
+}
+
+
+def peers(name, config, num_classes):
+    return [lambda: transformers_s(config, num_classes)]
+
+
+def transformers_s(config, num_classes):
+    """Return transformers' network, with the authors' epsilon in the norms of blocks and stages."""
+    from transformers import SegformerConfig, SegformerForImageClassification
+
+    model = SegformerForImageClassification(
+        SegformerConfig(
+            num_channels=config.in_chans,
+            depths=config.depth,
+            sr_ratios=config.sr_ratio,
+            hidden_sizes=config.embed_dim,
+            patch_sizes=config.patch_size,
+            strides=config.stride,
+            num_attention_heads=config.num_heads,
+            mlp_ratios=[int(ratio) for ratio in config.mlp_ratio],
+            num_labels=num_classes,
+        )
+    )
+    for part, module in model.named_modules():
+        merges = "patch_embeddings" in part or "sequence_reduction" in part
+        if isinstance(module, nn.LayerNorm):
+            module.eps = config.reduce_norm_eps if merges else config.norm_eps
+
+    def see(model, batch):
+        *lower, last = model.segformer.stages
+        parts = {f"stages.{i}": stage.layer_norm for i, stage in enumerate(lower)}
+        parts |= {f"stages.{len(lower)}": last.blocks[-1], "final": last.layer_norm}
+        with outputs(parts) as seen:
+            logits = model(batch).logits
+        return logits, pvtv2.levels(config, batch, seen)
+
+    return Peer(
+        label="transformers",
+        model=model,
+        format="transformers in memory",
+        see=see,
+        root="segformer.",
+    )
+
+
+def encoder(golden):
+    """Answer as the encoder of the authors' segmenter, each stage after its norm."""
+    kwargs = golden.about["config"]
+    ratio = kwargs["mlp_ratios"]
+    stages = len(kwargs["depths"])
+    backbone = PVTv2Config(
+        embed_dim=tuple(kwargs["embed_dims"]),
+        depth=tuple(kwargs["depths"]),
+        num_heads=tuple(kwargs["num_heads"]),
+        mlp_ratio=tuple(map(float, ratio if isinstance(ratio, list) else [ratio] * stages)),
+        sr_ratio=tuple(kwargs["sr_ratios"]),
+    ).build()
+    weights = {n: t for n, t in golden.weights.items() if n.startswith("backbone.")}
+    ours = FORMATS[0].load(weights)
+    fill(backbone, {name.removeprefix("backbone."): tensor for name, tensor in ours.items()})
+    names = [*(f"stages.{i}" for i in range(stages - 1)), "final"]
+    taps = backbone.eval()(golden.held["in.x"].float(), taps=names).taps
+    return {f"stage.{i}": tap.map for i, tap in enumerate(taps)}
+
+
+GOLDENS = {"segformer_orig_": encoder}
