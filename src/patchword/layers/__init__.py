@@ -28,7 +28,14 @@ from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.window import READING as READING
+from patchword.layers.window import Order as Order
 from patchword.layers.window import RelativeBias as RelativeBias
+from patchword.layers.window import Tiling as Tiling
+from patchword.layers.window import Windows as Windows
+from patchword.layers.window import fitted as fitted
 from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import relative_index as relative_index
+from patchword.layers.window import reorder as reorder
 from patchword.layers.window import to_windows as to_windows
+from patchword.layers.window import two_by_two as two_by_two
