@@ -8,9 +8,9 @@ Departures grids that windows do not tile are padded by timm's rules, where the 
            refuses the image; `tiling` names the rules of the others. No dropout of attention
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -33,13 +33,13 @@ from patchword.layers import (
     fitted,
     merge_heads,
     ramp,
-    relative_index,
     reorder,
     split_heads,
     truncated,
     two_by_two,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Rule
+from patchword.weights.windowed import formats, transformers_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,6 @@ SMALL = replace(TINY, depth=(2, 2, 18, 2))
 BASE = replace(SMALL, embed_dim=128, num_heads=(4, 8, 16, 32))
 LARGE = replace(SMALL, embed_dim=192, num_heads=(6, 12, 24, 48))
 AT_384 = {"image_size": (384, 384), "window_size": (12,) * 4}
-AT_256 = {"image_size": (256, 256), "window_size": (8,) * 4}
 
 VARIANTS = {
     "swin_tiny_patch4_window7_224": TINY,
@@ -92,7 +91,9 @@ VARIANTS = {
     "swin_base_patch4_window12_384": replace(BASE, **AT_384),
     "swin_large_patch4_window7_224": LARGE,
     "swin_large_patch4_window12_384": replace(LARGE, **AT_384),
-    "swin_tiny_c24_patch4_window8_256": replace(TINY, num_heads=(4, 8, 16, 32), **AT_256),
+    "swin_tiny_c24_patch4_window8_256": replace(
+        TINY, image_size=(256, 256), num_heads=(4, 8, 16, 32), window_size=(8, 8, 8, 8)
+    ),
     "swin_s3_tiny_224": replace(TINY, window_size=(7, 7, 14, 7)),
     "swin_s3_small_224": replace(SMALL, window_size=(14, 14, 14, 7)),
     "swin_s3_base_224": replace(TINY, depth=(2, 2, 30, 2), window_size=(7, 7, 14, 7)),
@@ -115,135 +116,32 @@ PREPROCESSING = Frame(
 )
 
 
-def tables(config: Any, stage: str, *, masks: bool) -> dict[str, Tensor]:
-    """Return the tables that others keep beside the weights, under their names.
-
-    Args:
-        config: of the backbone.
-        stage: the beginning of a block's names, with `{i}` for the stage's number.
-        masks: whether seams are kept, and indices are square (the authors') or flat.
-    """
-    found: dict[str, Tensor] = {}
-    for i, window in enumerate(config.windows):
-        index = relative_index(window)
-        seams = Windows(config.grids[i], window, shifted=True, tiling=config.tiling).seams
-        for j in range(config.depth[i]):
-            block = f"{stage.format(i=i, odd=2 * i + 1)}.{j}"
-            found[f"{block}.attn.relative_position_index"] = index if masks else index.flatten()
-            if masks and j % 2 and seams is not None:
-                found[f"{block}.attn_mask"] = seams
-    return found
-
-
-def authors_tables(config: Any) -> dict[str, Tensor]:
-    """Return the tables in the authors' files."""
-    return tables(config, "layers.{i}.blocks", masks=True)
-
-
-def torchvision_tables(config: Any) -> dict[str, Tensor]:
-    """Return the tables in torchvision's files."""
-    return tables(config, "features.{odd}", masks=False)
-
-
-AT_MOST = range(8)  # stages that the formats name one by one
-PARTS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp")  # of a block
-
-AUTHORS = (
-    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
-    Rule("patch_embed.norm.*", "stem.norm.*"),
-    Rule("absolute_pos_embed", "stem.position.table"),
-    Rule(
-        "layers.#.blocks.#.attn.relative_position_bias_table", "stages.#.blocks.#.attn.bias.table"
-    ),
-    *(Rule(f"layers.#.blocks.#.{part}.*", f"stages.#.blocks.#.{part}.*") for part in PARTS),
-    Rule("norm.*", "norm.*"),
-)
-
-
-def transformers_format(name: str, attention: dict[str, str], fc1: str, fc2: str) -> Format:
-    """Return transformers' names: a file's and a module's differ."""
-    layer, block = "encoder.layers.#.blocks.#", "stages.#.blocks.#"
-    qkv = tuple(f"{layer}.attention.{attention[part]}.*" for part in ("query", "key", "value"))
-    merges = (Rule(f"encoder.layers.{i}.downsample.*", f"stages.{i + 1}.merge.*") for i in AT_MOST)
-    return Format(
-        name,
-        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
-        Rule("embeddings.norm.*", "stem.norm.*"),
-        Rule("embeddings.position_embeddings", "stem.position.table"),
-        Rule(f"{layer}.layernorm_before.*", f"{block}.norm1.*"),
-        Rule(f"{layer}.attention.{attention['bias']}", f"{block}.attn.bias.table"),
-        Rule(qkv, f"{block}.attn.qkv.*"),
-        Rule(f"{layer}.attention.{attention['output']}.*", f"{block}.attn.proj.*"),
-        Rule(f"{layer}.layernorm_after.*", f"{block}.norm2.*"),
-        Rule(f"{layer}.{fc1}.*", f"{block}.mlp.fc1.*"),
-        Rule(f"{layer}.{fc2}.*", f"{block}.mlp.fc2.*"),
-        *merges,
-        Rule("layernorm.*", "norm.*"),
-        head=(Rule("classifier.*", "head.label.*"),),
-        root=("swin.",),
-        ignore=(f"{layer}.attention.self.relative_position_index",),
-    )
-
-
 FORMATS = (
-    Format(
-        "timm",
-        *(Rule(f"layers.{i + 1}.downsample.*", f"stages.{i + 1}.merge.*") for i in AT_MOST),
-        *AUTHORS,
-        head=(Rule("head.fc.*", "head.label.*"),),
-    ),
-    Format(
-        "authors",
-        *(Rule(f"layers.{i}.downsample.*", f"stages.{i + 1}.merge.*") for i in AT_MOST),
-        *AUTHORS,
-        head=(Rule("head.*", "head.label.*"),),
-        ignore=("layers.#.blocks.#.attn.relative_position_index", "layers.#.blocks.#.attn_mask"),
-        derived=authors_tables,
+    *formats(
+        Rule("attn.qkv.*", "attn.qkv.*"),
+        Rule("attn.relative_position_bias_table", "attn.bias.table"),
     ),
     transformers_format(
         "transformers",
-        {
-            **{part: f"self.{part}" for part in ("query", "key", "value")},
-            "bias": "self.relative_position_bias_table",
-            "output": "output.dense",
-        },
-        "intermediate.dense",
-        "output.dense",
+        "swin.",
+        (
+            Rule(("self.query.*", "self.key.*", "self.value.*"), "qkv.*"),
+            Rule("self.relative_position_bias_table", "bias.table"),
+            Rule("output.dense.*", "proj.*"),
+        ),
+        fc1="intermediate.dense",
+        fc2="output.dense",
     ),
     transformers_format(
         "transformers in memory",
-        {
-            **{"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
-            "bias": "relative_position_bias.relative_position_bias_table",
-        },
-        "mlp.fc1",
-        "mlp.fc2",
-    ),
-    Format(
-        "torchvision",
-        Rule("features.0.0.*", "stem.patch_embed.proj.*"),
-        Rule("features.0.2.*", "stem.norm.*"),
-        *(Rule(f"features.{2 * i + 2}.*", f"stages.{i + 1}.merge.*") for i in AT_MOST),
-        *(
-            rule
-            for i in AT_MOST
-            for rule in (
-                Rule(
-                    f"features.{2 * i + 1}.#.attn.relative_position_bias_table",
-                    f"stages.{i}.blocks.#.attn.bias.table",
-                ),
-                Rule(f"features.{2 * i + 1}.#.mlp.0.*", f"stages.{i}.blocks.#.mlp.fc1.*"),
-                Rule(f"features.{2 * i + 1}.#.mlp.3.*", f"stages.{i}.blocks.#.mlp.fc2.*"),
-                *(
-                    Rule(f"features.{2 * i + 1}.#.{part}.*", f"stages.{i}.blocks.#.{part}.*")
-                    for part in PARTS[:-1]
-                ),
-            )
+        "swin.",
+        (
+            Rule(("q_proj.*", "k_proj.*", "v_proj.*"), "qkv.*"),
+            Rule("relative_position_bias.relative_position_bias_table", "bias.table"),
+            Rule("o_proj.*", "proj.*"),
         ),
-        Rule("norm.*", "norm.*"),
-        head=(Rule("head.*", "head.label.*"),),
-        ignore=("features.#.#.attn.relative_position_index",),
-        derived=torchvision_tables,
+        fc1="mlp.fc1",
+        fc2="mlp.fc2",
     ),
 )
 
@@ -324,7 +222,7 @@ class Stage(nn.Module):
     """Blocks on one grid, entered through a merging but for the first."""
 
     def __init__(
-        self, merge: nn.Module | None, windows: list[Windows], blocks: list[Block]
+        self, merge: nn.Module | None, windows: list[Windows], blocks: list[nn.Module]
     ) -> None:
         super().__init__()
         self.merge = merge
@@ -351,34 +249,31 @@ class Swin(Backbone):
 
     Args:
         config: the sizes.
+        block: makes a block of stage, windows and stochastic depth; a pre-norm one if None.
+        merge: makes a merging of tokens of so many channels.
     """
 
-    def __init__(self, config: SwinConfig) -> None:
+    def __init__(
+        self,
+        config: SwinConfig,
+        block: Callable[[int, Windows, float], nn.Module] | None = None,
+        merge: Callable[[int], nn.Module] = PatchMerging,
+    ) -> None:
         super().__init__()
         c = self.config = config
+        make = block or self._block
         dims = [c.embed_dim * 2**i for i in range(len(c.depth))]
         rates = iter(ramp(c.drop_path_rate, sum(c.depth)))
-
-        def block(dim: int, heads: int, windows: Windows) -> Block:
-            attn = WindowAttention(dim, heads, windows, bias=c.qkv_bias, drop=c.drop_rate)
-            mlp = Mlp(dim, int(dim * c.mlp_ratio), drop=c.drop_rate)
-            return Block(dim, attn, mlp, drop_path=next(rates), eps=1e-5)
-
         self.stem = Stem(c)
         self.stages = nn.ModuleList()
-        for i, dim in enumerate(dims):
-            windows = [
-                Windows(c.grids[i], c.windows[i], shifted=shifted, tiling=c.tiling)
-                for shifted in (False, True)
-            ]
-            blocks = [block(dim, c.num_heads[i], windows[j % 2]) for j in range(c.depth[i])]
-            self.stages.append(Stage(PatchMerging(dim // 2) if i else None, windows, blocks))
+        for i, (dim, grid, window) in enumerate(zip(dims, c.grids, c.windows, strict=True)):
+            pair = [Windows(grid, window, shifted=s, tiling=c.tiling) for s in (False, True)]
+            blocks = [make(i, pair[j % 2], next(rates)) for j in range(c.depth[i])]
+            self.stages.append(Stage(merge(dim // 2) if i else None, pair, blocks))
         self.norm = nn.LayerNorm(dims[-1])
-        steps = [c.patch_size * 2**i for i in range(len(dims))]
-        self.levels = (
-            *(Level(f"stages.{i}", dims[i], (s, s)) for i, s in enumerate(steps)),
-            Level("final", dims[-1], (steps[-1], steps[-1])),
-        )
+        strides = [(c.patch_size * 2**i,) * 2 for i in range(len(dims))]
+        levels = [Level(f"stages.{i}", dim, strides[i]) for i, dim in enumerate(dims)]
+        self.levels = (*levels, replace(levels[-1], name="final"))
         self.width, self.head_std = dims[-1], 0.02
         self.apply(truncated)
 
@@ -395,5 +290,12 @@ class Swin(Backbone):
 
     def spine(self) -> list[nn.Module]:
         """Return the stem, the blocks with the mergings between them, and the last norm."""
-        kinds = (Stem, PatchMerging, Block)
-        return [*(part for part in self.modules() if isinstance(part, kinds)), self.norm]
+        stages = [stage for stage in self.stages if isinstance(stage, Stage)]
+        parts = [part for stage in stages for part in (stage.merge, *stage.blocks)]
+        return [self.stem, *(part for part in parts if part is not None), self.norm]
+
+    def _block(self, i: int, windows: Windows, drop_path: float) -> Block:
+        c, dim = self.config, self.config.embed_dim * 2**i
+        attn = WindowAttention(dim, c.num_heads[i], windows, bias=c.qkv_bias, drop=c.drop_rate)
+        mlp = Mlp(dim, int(dim * c.mlp_ratio), drop=c.drop_rate)
+        return Block(dim, attn, mlp, drop_path=drop_path, eps=1e-5)
