@@ -44,6 +44,7 @@ PARTS = {  # the only modules of a room that another may import
 
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
+    ("swinv2", "swin"): "Swin V2 is Swin with other blocks and mergings",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 

@@ -34,6 +34,7 @@ from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import Tiling as Tiling
 from patchword.layers.window import Windows as Windows
 from patchword.layers.window import fitted as fitted
+from patchword.layers.window import fold_heads as fold_heads
 from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import relative_index as relative_index
 from patchword.layers.window import reorder as reorder

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from patchword.layers.attention import split_heads
 from patchword.layers.grid import Grid
 from patchword.layers.position import Fitted
 
@@ -114,6 +115,20 @@ class Order(NamedTuple):
     empty: Bool[Tensor, "tokens 1"] | None = None  # tokens that are padding; None: none is
     seams: Float[Tensor, "windows places places"] | None = None  # -100 across the grid's edge
 
+    def cleared(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return tokens with zeros for padding."""
+        return x if self.empty is None else x.masked_fill(self.empty, 0)
+
+    def folded(
+        self, bias: Float[Tensor, "heads places places"], tokens: int
+    ) -> Float[Tensor, "1 folded places places"]:
+        """Return the bias of every window and head, seams in it, for so many tokens."""
+        if self.seams is None:
+            bias = bias.expand(tokens // bias.shape[-1], -1, -1, -1)
+        else:
+            bias = bias + self.seams[:, None].to(bias)
+        return bias.flatten(0, 1)[None]
+
 
 READING = Order()  # row by row
 
@@ -123,6 +138,13 @@ def reorder(x: Float[Tensor, "b n d"], old: Order, new: Order) -> Float[Tensor, 
     if old.places is None:
         return x if new.cells is None else x.index_select(1, new.cells)
     return x.index_select(1, old.places if new.cells is None else old.places[new.cells])
+
+
+def fold_heads(
+    x: Float[Tensor, "b n d"], places: int, heads: int
+) -> Float[Tensor, "b folded places c"]:
+    """Split tokens in the order of windows by window and head; `merge_heads` undoes it."""
+    return split_heads(x.unflatten(1, (places, -1)).flatten(2), x.shape[1] // places * heads)
 
 
 class Windows(nn.Module):

@@ -31,10 +31,10 @@ from patchword.layers import (
     Tiling,
     Windows,
     fitted,
+    fold_heads,
     merge_heads,
     ramp,
     reorder,
-    split_heads,
     truncated,
     two_by_two,
 )
@@ -163,23 +163,15 @@ class WindowAttention(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Mix tokens, which come in the order of the windows (`Order`)."""
         order = self.windows(x, grid)
-        if order.empty is not None:
-            x = x.masked_fill(order.empty, 0)
-        bias = self.bias()
-        folded = x.unflatten(1, (bias.shape[-1], -1))  # b places windows d
-        count = folded.shape[2]
-        # by itself each, as windows and heads of the fused three do not make one axis
+        x = order.cleared(x)
+        bias = order.folded(self.bias(), x.shape[1])
+        # each by itself, as windows and heads of the fused three do not make one axis
         biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)  # pyright: ignore[reportUnnecessaryComparison]
         q, k, v = (
-            split_heads(F.linear(folded, weight, part).flatten(2), count * self.num_heads)
+            fold_heads(F.linear(x, weight, part), bias.shape[-1], self.num_heads)
             for weight, part in zip(self.qkv.weight.chunk(3), biases, strict=True)
         )
-        if order.seams is None:
-            bias = bias.expand(count, -1, -1, -1)
-        else:
-            bias = bias + order.seams[:, None].to(bias)
-        mixed = merge_heads(self.attend(q, k, v, bias.flatten(0, 1)[None]))
-        return self.drop(self.proj(mixed.reshape(x.shape)))
+        return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
 
 
 class Stem(nn.Module):
