@@ -49,6 +49,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit3", "vit"): "DeiT III is ViT with LayerScale, trained anew",
     ("localvit", "vit"): "LocalViT's stem is ViT's",
     ("mit", "pvtv2"): "SegFormer's encoder is PVT v2's network with narrower MLPs",
+    ("swinv2", "swin"): "Swin V2 is Swin with other blocks and mergings",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 

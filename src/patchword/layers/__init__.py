@@ -39,7 +39,15 @@ from patchword.layers.token import ClassToken as ClassToken
 from patchword.layers.reduce import ReducedAttention as ReducedAttention
 from patchword.layers.reduce import StridedReduction as StridedReduction
 from patchword.layers.reduce import tiled as tiled
+from patchword.layers.window import READING as READING
+from patchword.layers.window import Order as Order
 from patchword.layers.window import RelativeBias as RelativeBias
+from patchword.layers.window import Tiling as Tiling
+from patchword.layers.window import Windows as Windows
+from patchword.layers.window import fitted as fitted
+from patchword.layers.window import fold_heads as fold_heads
 from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import relative_index as relative_index
+from patchword.layers.window import reorder as reorder
 from patchword.layers.window import to_windows as to_windows
+from patchword.layers.window import two_by_two as two_by_two

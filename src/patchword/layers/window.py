@@ -1,10 +1,13 @@
-"""Windows on a grid, and learned biases by the offset between two cells of one."""
+"""Windows on a grid, shifted ones too, and learned biases by the offset of two cells in one."""
+
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from patchword.layers.attention import split_heads
 from patchword.layers.grid import Grid
 from patchword.layers.position import Fitted
 
@@ -76,3 +79,160 @@ class RelativeBias(Fitted):
             f"relative biases resampled from windows of {size(map(str, old.window))} to "
             f"{size(map(str, self.window))} cells (bicubic)"
         )
+
+
+Tiling = Literal["timm", "torchvision", "authors"]
+"""What becomes of grids that windows do not tile, where the code bases of Swin differ.
+
+A grid that is smaller than the window: timm shrinks the window along that axis, the authors along
+both, torchvision pads the grid. An axis with no more cells than the window is not shifted; the
+authors (and transformers) then shift neither. Padding comes after the shift in timm, so its seams
+lie beside the true ones, and before it in the others."""
+
+
+def fitted(grid: Grid, window: int, tiling: Tiling) -> tuple[int, int]:
+    """Return the window's rows and columns on a grid that may be smaller than it."""
+    rows, columns = grid
+    match tiling:
+        case "timm":
+            return min(rows, window), min(columns, window)
+        case "torchvision":
+            return window, window
+        case "authors":
+            return min(rows, columns, window), min(rows, columns, window)
+
+
+class Order(NamedTuple):
+    """A grid's tokens in the order of windows: the first place of each window, the second, ...
+
+    Windows are then an inner axis, as heads are, and attention inside them is attention with
+    (windows x heads) heads over the places of one: nothing is copied, and a bias that windows and
+    heads have of their own broadcasts over the batch.
+    """
+
+    cells: Int[Tensor, " tokens"] | None = None  # which cell each token is; None: they are in order
+    places: Int[Tensor, " cells"] | None = None  # which token each cell is
+    empty: Bool[Tensor, "tokens 1"] | None = None  # tokens that are padding; None: none is
+    seams: Float[Tensor, "windows places places"] | None = None  # -100 across the grid's edge
+
+    def cleared(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return tokens with zeros for padding."""
+        return x if self.empty is None else x.masked_fill(self.empty, 0)
+
+    def folded(
+        self, bias: Float[Tensor, "heads places places"], tokens: int
+    ) -> Float[Tensor, "1 folded places places"]:
+        """Return the bias of every window and head, seams in it, for so many tokens."""
+        if self.seams is None:
+            bias = bias.expand(tokens // bias.shape[-1], -1, -1, -1)
+        else:
+            bias = bias + self.seams[:, None].to(bias)
+        return bias.flatten(0, 1)[None]
+
+
+READING = Order()  # row by row
+
+
+def reorder(x: Float[Tensor, "b n d"], old: Order, new: Order) -> Float[Tensor, "b m d"]:
+    """Bring tokens from one order into another, in one copy; padding holds whatever was there."""
+    if old.places is None:
+        return x if new.cells is None else x.index_select(1, new.cells)
+    return x.index_select(1, old.places if new.cells is None else old.places[new.cells])
+
+
+def fold_heads(
+    x: Float[Tensor, "b n d"], places: int, heads: int
+) -> Float[Tensor, "b folded places c"]:
+    """Split tokens in the order of windows by window and head; `merge_heads` undoes it."""
+    return split_heads(x.unflatten(1, (places, -1)).flatten(2), x.shape[1] // places * heads)
+
+
+class Windows(nn.Module):
+    """Windows over grids, every other block's shifted by half a window (Swin, section 3.2).
+
+    Args:
+        grid: whose order is kept; that of any other is worked out when it is asked for.
+        window: rows, columns.
+        shifted: whether the grid is rolled by half a window first.
+        tiling: the rules for grids that windows do not tile.
+    """
+
+    tiling: Tiling
+
+    def __init__(
+        self, grid: Grid, window: tuple[int, int], *, shifted: bool, tiling: Tiling = "timm"
+    ) -> None:
+        super().__init__()
+        self.grid, self.window, self.shifted, self.tiling = grid, window, shifted, tiling
+        for name, tensor in self._order(grid, torch.get_default_device())._asdict().items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    cells: Tensor | None
+    places: Tensor | None
+    empty: Tensor | None
+    seams: Tensor | None
+
+    def forward(self, x: Tensor, grid: Grid) -> Order:
+        """Return the order of a grid's tokens, on the device of x."""
+        if grid == self.grid:
+            return Order(self.cells, self.places, self.empty, self.seams)
+        return self._order(grid, x.device)
+
+    def shift(self, grid: Grid) -> tuple[int, int]:
+        """Return by how many rows and columns a grid is rolled, up and to the left."""
+        room = [cells > side for cells, side in zip(grid, self.window, strict=True)]
+        if self.tiling == "authors":
+            room = [all(room)] * 2
+        rows, columns = (
+            side // 2 * (free and self.shifted)
+            for side, free in zip(self.window, room, strict=True)
+        )
+        return rows, columns
+
+    def _order(self, grid: Grid, device: torch.device) -> Order:
+        shift = self.shift(grid)
+        if grid == self.window and not any(shift):
+            return READING
+        axes = [self._axis(*axis, device) for axis in zip(grid, self.window, shift, strict=True)]
+        (row, down), (column, across) = axes  # each by place and window
+        row, column = row[:, None, :, None], column[:, None]
+        empty = ((row >= grid[0]) | (column >= grid[1])).flatten()
+        count = grid[0] * grid[1]
+        cells = (row * grid[1] + column).flatten().masked_fill(empty, count)
+        tokens = torch.arange(len(cells), device=device)
+        places = tokens.new_zeros(count + 1).scatter(0, cells, tokens)[:count]
+        padded = any(cells % side for cells, side in zip(grid, self.window, strict=True))
+        seams = None
+        if any(shift):
+            region = 3 * down[:, None, :, None] + across[:, None]
+            region = region.flatten(2).flatten(0, 1).T  # windows, places
+            seams = -100.0 * (region[:, :, None] != region[:, None])
+        return Order(cells.masked_fill(empty, 0), places, empty[:, None] if padded else None, seams)
+
+    def _axis(
+        self, count: int, side: int, shift: int, device: torch.device
+    ) -> tuple[Int[Tensor, "places windows"], Int[Tensor, "places windows"]]:
+        """Return the row (or column) in each place, and which of three regions it belongs to."""
+        padded = -(-count // side) * side
+        place = torch.arange(padded, device=device)
+        if self.tiling == "timm":
+            cell = torch.where(place < count, (place + shift) % count, count)
+        else:
+            cell = (place + shift) % padded
+        region = (place >= padded - side).long() + (place >= padded - shift).long()
+        region = region if shift else torch.zeros_like(region)
+        return cell.unflatten(0, (-1, side)).T, region.unflatten(0, (-1, side)).T
+
+
+def two_by_two(x: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tensor, "b m e"], Grid]:
+    """Put four neighbours side by side, a zero beyond the edge: e = 4d channels, half the grid.
+
+    They follow column by column, as Swin's patch merging has them.
+    """
+    rows, columns = grid
+    x = x.unflatten(1, grid)
+    if rows % 2 or columns % 2:
+        x = F.pad(x, (0, 0, 0, columns % 2, 0, rows % 2))
+    x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # b rows 2 columns 2 d
+    x = x.permute(0, 1, 3, 4, 2, 5).flatten(3)
+    return x.flatten(1, 2), (x.shape[1], x.shape[2])
