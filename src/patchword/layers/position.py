@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from patchword.layers.grid import Grid, to_map, to_tokens
 
-Resample = Literal["bicubic_antialias", "bicubic", "linear"]
+Resample = Literal["bicubic_antialias", "bicubic", "bilinear", "linear"]
 """How a table is read at another grid. The code bases differ, and so do their results:
 timm and big_vision's descendants smooth when shrinking; transformers and the DeiT scripts do
-not; the JAX ViT interpolates linearly between aligned corners."""
+not; PVT interpolates linearly between centres of cells, the JAX ViT between aligned corners."""
 
 
 def resample(
@@ -27,6 +27,8 @@ def resample(
         cells, new = cells.mT, (1, new[0])
     if mode == "linear":
         cells = F.interpolate(cells, new, mode="bilinear", align_corners=True)
+    elif mode == "bilinear":
+        cells = F.interpolate(cells, new, mode="bilinear")
     else:
         cells = F.interpolate(cells, new, mode="bicubic", antialias=mode == "bicubic_antialias")
     return to_tokens(cells).to(table.dtype)

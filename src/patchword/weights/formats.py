@@ -2,12 +2,14 @@
 
 A `Format` is how one outside project names the tensors of one of our classifiers: a list of
 rules that are read both ways, so every format that loads also saves. In a rule `#` stands for a
-number and `*` for the rest of a name, in the same order on both sides.
+number and `*` for the rest of a name, in the same order on both sides. Where one side counts
+otherwise, `{#+1}` stands for the number and 1, `{2#}` for its double, `{2#+1}` for both.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -34,12 +36,14 @@ class Rule:
     """One tensor, or one per block, under their name and under ours.
 
     Several names of theirs are equal parts of one tensor of ours along its first axis, as
-    queries, keys and values are. A view is taken of each part by itself.
+    queries, keys and values are. A view is taken of each part by itself. Where they keep a tensor
+    under further names too, `also` is those: they are written, and ignored when read.
     """
 
     theirs: str | tuple[str, ...]
     ours: str
     view: View | None = None
+    also: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -47,14 +51,36 @@ class Rule:
         return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
 
 
+WILD = re.compile(r"\{(\d*)#(?:\+(\d+))?\}|#|\*")
+
+
 def rename(name: str, old: str, new: str) -> str | None:
     """Return a name under a pattern's other side, or None where the pattern is not about it."""
-    pattern = re.escape(old).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
-    match = re.fullmatch(pattern, name)
+    (pattern, counts), (_, others) = _read(old), _read(new)
+    match = pattern.fullmatch(name)
     if match is None:
         return None
-    found = iter(match.groups())
-    return re.sub(r"[#*]", lambda _: next(found), new)
+    found: list[int | str] = []
+    for text, count in zip(match.groups(), counts, strict=True):
+        number, rest = (text, 0) if count is None else divmod(int(text) - count[1], count[0])
+        if rest or (isinstance(number, int) and number < 0):
+            return None
+        found.append(number)
+    written = iter(
+        str(number if count is None else int(number) * count[0] + count[1])
+        for number, count in zip(found, others, strict=False)
+    )
+    return WILD.sub(lambda _: next(written), new)
+
+
+@cache
+def _read(pattern: str) -> tuple[re.Pattern[str], tuple[tuple[int, int] | None, ...]]:
+    """Return what matches a side of a rule; by what its numbers are multiplied and raised."""
+    wild = [*WILD.finditer(pattern)]
+    fixed = [re.escape(text) for text in WILD.split(pattern)[:: WILD.groups + 1]]
+    holes = [r"(.+)" if w.group() == "*" else r"(\d+)" for w in wild]
+    counts = (None if w.group() == "*" else (int(w[1] or 1), int(w[2] or 0)) for w in wild)
+    return re.compile("".join(map("".join, zip(fixed, [*holes, ""], strict=True)))), tuple(counts)
 
 
 class Format:
@@ -99,7 +125,8 @@ class Format:
 
     def ignores(self, name: str) -> bool:
         """Tell whether a tensor of theirs is known to have no part in our network."""
-        return any(rename(self._bare(name), pattern, "") == "" for pattern in self.ignore)
+        patterns = (*self.ignore, *(other for rule in self.rules for other in rule.also))
+        return any(rename(self._bare(name), pattern, "") == "" for pattern in patterns)
 
     def knows(self, names: Iterable[str]) -> bool:
         """Tell whether all names are of this format."""
@@ -147,6 +174,8 @@ class Format:
                     pieces = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
                     seen = pieces if rule.view is None else map(rule.view.save, pieces)
                     result |= {f"{before}{n}": p for n, p in zip(names, seen, strict=True)}
+                    others = (rename(name, rule.ours, other) for other in rule.also)
+                    result |= {f"{before}{n}": result[f"{before}{names[0]}"] for n in others}
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")
