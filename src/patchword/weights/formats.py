@@ -36,14 +36,12 @@ class Rule:
     """One tensor, or one per block, under their name and under ours.
 
     Several names of theirs are equal parts of one tensor of ours along its first axis, as
-    queries, keys and values are. A view is taken of each part by itself. Where they keep a tensor
-    under further names too, `also` is those: they are written, and ignored when read.
+    queries, keys and values are. A view is taken of each part by itself.
     """
 
     theirs: str | tuple[str, ...]
     ours: str
     view: View | None = None
-    also: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -94,6 +92,8 @@ class Format:
         ignore: their tensors, without the root, that have no part in our network.
         derived: makes those of their tensors that a backbone's config decides, such as tables of
             indices, named without the root; they are written, and ignored when read.
+        copies: says which of a backbone's tensors they keep under a second name: second to first,
+            without the root. They are written twice; `ignore` the second when read.
     """
 
     def __init__(
@@ -104,8 +104,10 @@ class Format:
         root: tuple[str, ...] = ("",),
         ignore: tuple[str, ...] = (),
         derived: Callable[[Any], Tensors] | None = None,
+        copies: Callable[[Any], Mapping[str, str]] | None = None,
     ) -> None:
         self.name, self.root, self.ignore, self.derived = name, root, ignore, derived
+        self.copies = copies
         backbone = tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
         self.rules, self.head = backbone, head
 
@@ -125,8 +127,7 @@ class Format:
 
     def ignores(self, name: str) -> bool:
         """Tell whether a tensor of theirs is known to have no part in our network."""
-        patterns = (*self.ignore, *(other for rule in self.rules for other in rule.also))
-        return any(rename(self._bare(name), pattern, "") == "" for pattern in patterns)
+        return any(rename(self._bare(name), pattern, "") == "" for pattern in self.ignore)
 
     def knows(self, names: Iterable[str]) -> bool:
         """Tell whether all names are of this format."""
@@ -174,11 +175,12 @@ class Format:
                     pieces = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
                     seen = pieces if rule.view is None else map(rule.view.save, pieces)
                     result |= {f"{before}{n}": p for n, p in zip(names, seen, strict=True)}
-                    others = (rename(name, rule.ours, other) for other in rule.also)
-                    result |= {f"{before}{n}": result[f"{before}{names[0]}"] for n in others}
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")
+        if self.copies is not None and config is not None:
+            twins = self.copies(config)
+            result |= {f"{root}{new}": result[f"{root}{old}"] for new, old in twins.items()}
         return result
 
 
