@@ -7,14 +7,14 @@ Departures no random shifting (a way to train faster; the network that it yields
            another image size, which theirs refuses, tables are resampled as their loader does
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from patchword.claim import Claim
@@ -77,21 +77,12 @@ class ViLConfig:
         return tuple(side // prod(self.patch_size[: stage + 1]) for side in self.image_size)
 
 
-def relative(config: ViLConfig) -> ViLConfig:
-    """Return the same network with biases by offset in place of positions."""
-    return replace(config, position=("relative",) * 4)
-
-
-def sized(config: ViLConfig, side: int, window_size: tuple[int, ...]) -> ViLConfig:
-    """Return the same network for square images of another side, in pixels, and other chunks."""
-    return replace(config, image_size=(side, side), window_size=window_size)
-
-
 TINY = ViLConfig(embed_dim=(48, 96, 192, 384), depth=(1, 1, 9, 1), num_heads=(1, 3, 3, 6))
 SMALL = ViLConfig()
 MEDIUM_DEEP = ViLConfig(depth=(1, 4, 16, 1))
 MEDIUM_WIDE = ViLConfig(embed_dim=(192, 384, 512, 768), num_heads=(3, 6, 8, 12))
 BASE_DEEP = ViLConfig(depth=(1, 8, 24, 1))
+RELATIVE = ("relative",) * 4
 BASE_WIDE = ViLConfig(embed_dim=(192, 384, 768, 1024), num_heads=(3, 6, 12, 16))
 
 VARIANTS = {
@@ -99,14 +90,14 @@ VARIANTS = {
     "vil_small": SMALL,
     "vil_medium_deep": MEDIUM_DEEP,
     "vil_medium_wide": MEDIUM_WIDE,
-    "vil_tiny_rpe": relative(replace(TINY, depth=(1, 2, 8, 1))),
-    "vil_small_rpe": relative(SMALL),
-    "vil_medium_deep_rpe": relative(MEDIUM_DEEP),
+    "vil_tiny_rpe": replace(TINY, depth=(1, 2, 8, 1), position=RELATIVE),
+    "vil_small_rpe": replace(SMALL, position=RELATIVE),
+    "vil_medium_deep_rpe": replace(MEDIUM_DEEP, position=RELATIVE),
     "vil_small_full": replace(SMALL, local=(False,) * 4),
-    "vil_medium_deep_384": sized(MEDIUM_DEEP, 384, (7, 7, 7, 7)),
-    "vil_medium_wide_384": sized(MEDIUM_WIDE, 384, (8, 12, 7, 7)),
-    "vil_base_deep_384": sized(BASE_DEEP, 384, (6, 8, 7, 7)),
-    "vil_base_wide_384": sized(BASE_WIDE, 384, (8, 8, 7, 7)),
+    "vil_medium_deep_384": replace(MEDIUM_DEEP, image_size=(384, 384), window_size=(7, 7, 7, 7)),
+    "vil_medium_wide_384": replace(MEDIUM_WIDE, image_size=(384, 384), window_size=(8, 12, 7, 7)),
+    "vil_base_deep_384": replace(BASE_DEEP, image_size=(384, 384), window_size=(6, 8, 7, 7)),
+    "vil_base_wide_384": replace(BASE_WIDE, image_size=(384, 384), window_size=(8, 8, 7, 7)),
 }
 
 CLAIMS = {
@@ -151,41 +142,31 @@ FORMATS = tuple(
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
         ignore=(f"{ATTN}.relative_position_index",),
-        derived=lambda config: tables(config),
-        copies=lambda config: twins(config),
+        derived=lambda config: {
+            f"layer{i + 1}.{2 * j + 1}.attn.relative_position_index": index(config, i)
+            for i, depth in enumerate(config.depth)
+            if config.position[i] == "relative"
+            for j in range(depth)
+        },
+        copies=lambda config: {
+            f"{name}_global.{kind}": f"{name}.{kind}"
+            for i, depth in enumerate(config.depth)
+            if config.shared and config.local[i] and config.num_globals[i]
+            for name in (f"layer{i + 1}.{2 * j + 1}.attn.{p}" for j in range(depth) for p in PARTS)
+            for kind in ("weight", "bias")
+        },
     )
     for name, to in (("authors", ""), ("authors, not shared", "_global"))  # as in theirs, last wins
 )
 
 
-def tables(config: ViLConfig) -> dict[str, Tensor]:
-    """Return the indices that the authors' files hold: chunk by chunk where ours are row by row."""
-    made: dict[str, Tensor] = {}
-    for i, depth in enumerate(config.depth):
-        w = config.window_size[i]
-        if config.local[i]:
-            index = offsets(cells(w), cells(3 * w) - w, (2 * w, 2 * w))
-            index = index.unflatten(1, (3, w, 3, w)).transpose(2, 3).flatten(1)
-        else:
-            grid = config.grid(i)
-            index = offsets(cells(*grid), cells(*grid), grid)
-        if config.position[i] == "relative":
-            names = (f"layer{i + 1}.{2 * j + 1}.attn" for j in range(depth))
-            made |= {f"{name}.relative_position_index": index for name in names}
-    return made
-
-
-def twins(config: ViLConfig) -> dict[str, str]:
-    """Return the projections of global tokens, each with that of cells which it is."""
-    return {
-        f"{name}_global.{kind}": f"{name}.{kind}"
-        for i, depth in enumerate(config.depth)
-        if config.shared and config.local[i] and config.num_globals[i]
-        for j in range(depth)
-        for part in PARTS
-        for name in [f"layer{i + 1}.{2 * j + 1}.attn.{part}"]
-        for kind in ("weight", "bias")
-    }
+def index(config: ViLConfig, stage: int) -> Int[Tensor, "n m"]:
+    """Return where the authors look for biases: chunk by chunk, where we go row by row."""
+    w, grid = config.window_size[stage], config.grid(stage)
+    if not config.local[stage]:
+        return offsets(cells(*grid), cells(*grid), grid)
+    found = offsets(cells(w), cells(3 * w) - w, (2 * w, 2 * w))
+    return found.unflatten(1, (3, w, 3, w)).transpose(2, 3).flatten(1)
 
 
 class WholeAttention(nn.Module):
@@ -205,14 +186,13 @@ class WholeAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Mix all tokens, the global ones first."""
+        q, k, v = (split_heads(t, self.num_heads) for t in self.qkv(x).chunk(3, -1))
         bias = None
         if self.bias is not None:
             bias = self.bias.of_cells(cells(*grid), cells(*grid), grid)
             if self.count:
                 bias = torch.cat([self.bias.of_globals(prod(grid)), bias], dim=1)
-            bias = bias[None].to(x.dtype)
-        q, k, v = (split_heads(t, self.num_heads) for t in self.qkv(x).chunk(3, -1))
-        bias = bias if bias is None else bias.to(q.dtype)
+            bias = bias[None].to(q.dtype)
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias))))
 
 
@@ -295,18 +275,16 @@ class Embed(nn.Module):
         before = c.embed_dim[stage - 1] if stage else c.in_chans
         self.patch_embed = PatchEmbed(c.patch_size[stage], before, dim)
         self.norm = nn.LayerNorm(dim, 1e-6) if c.norm_embed else nn.Identity()
+        fresh = nn.init.trunc_normal_(torch.empty(2, 1, count, dim), std=0.02)
+        self.register_parameter("token", nn.Parameter(fresh[0]) if count else None)
         self.position: RowColumnPosition | None = None
-        self.token = self.token_position = None
-        if count:
-            self.token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, dim), std=0.02))
         if c.position[stage] == "absolute":
             self.position = RowColumnPosition(c.grid(stage), dim, mode="bilinear")
-            place = nn.init.trunc_normal_(torch.empty(1, count, dim), std=0.02)
-            if count:
-                self.token_position = nn.Parameter(place)
-            else:  # as in the authors' files
-                del self.token_position
-                self.register_buffer("token_position", place)
+        if self.position is None or count:
+            place = nn.Parameter(fresh[1]) if self.position else None
+            self.register_parameter("token_position", place)
+        else:
+            self.register_buffer("token_position", fresh[1])  # empty, as in the authors' files
         self.drop = nn.Dropout(c.drop_rate)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
@@ -316,7 +294,7 @@ class Embed(nn.Module):
         if self.position is not None:
             x = x + self.position(grid)
         if self.token is not None:
-            token = self.token if self.token_position is None else self.token + self.token_position
+            token = self.token + (0 if self.token_position is None else self.token_position)
             x = torch.cat([token.expand(len(x), -1, -1), x], dim=1)
         return self.drop(x), grid
 
@@ -371,19 +349,14 @@ class ViL(Backbone):
         return [*(part for embed, stage in pairs for part in (embed, *stage.children())), self.norm]
 
 
-def unread(config: ViLConfig) -> list[str]:
-    """Name the parameters of a stage's last block that only tokens which nobody reads depend on.
-
-    The next stage reads cells alone, and so may a classifier a global token alone.
-    """
-    globals_, cells_ = ("query_global", "kv_global", "proj_global"), ("query", "kv", "proj")
-    names: list[str] = []
+def unread(config: ViLConfig) -> Iterator[str]:
+    """Name what only tokens that nobody reads depend on: cells, or a stage's global tokens."""
+    last = len(config.depth) - 1
     for i, depth in enumerate(config.depth):
         at = f"stages.{i}.{depth - 1}.attn"
-        last = i + 1 == len(config.depth)
-        if config.num_globals[i] and not last:
-            names += [f"{at}.bias.among", *(f"{at}.{part}.*" for part in globals_)]
-        if last and config.pool == "token":
-            own = config.local[i] and not config.shared
-            names += [f"{at}.bias.table", *(f"{at}.{part}.*" for part in cells_ if own)]
-    return names
+        if i < last and config.num_globals[i]:
+            yield from (f"{at}.{name}" for name in ("bias.among", "*_global.*"))
+        if i == last and config.pool == "token":
+            yield f"{at}.bias.table"
+            if config.local[i] and not config.shared:
+                yield from (f"{at}.{part}.*" for part in PARTS)
