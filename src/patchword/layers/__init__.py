@@ -9,6 +9,9 @@ from patchword.layers.block import Block as Block
 from patchword.layers.block import Branch as Branch
 from patchword.layers.block import LayerScale as LayerScale
 from patchword.layers.block import Mlp as Mlp
+from patchword.layers.chunks import Reach as Reach
+from patchword.layers.chunks import hidden as hidden
+from patchword.layers.chunks import neighbourhoods as neighbourhoods
 from patchword.layers.depth import StochasticDepth as StochasticDepth
 from patchword.layers.depth import depth_masks as depth_masks
 from patchword.layers.depth import dropping as dropping
@@ -21,6 +24,9 @@ from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
 from patchword.layers.neighbourhood import LocalOperator as LocalOperator
+from patchword.layers.offset import OffsetBias as OffsetBias
+from patchword.layers.offset import cells as cells
+from patchword.layers.offset import offsets as offsets
 from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition

@@ -22,7 +22,7 @@ def resample(
     """Read a table of vectors for one grid's cells at another grid's."""
     if old == new:
         return table
-    cells = to_map(table.float(), old)
+    cells = to_map(table.to(torch.promote_types(table.dtype, torch.float32)), old)
     if new[1] == 1:  # torch 2.15 smooths a lone column wrongly on a CPU, a lone row rightly
         cells, new = cells.mT, (1, new[0])
     if mode == "linear":

@@ -105,7 +105,6 @@ PREPROCESSING = Frame(
 )
 
 
-DEEPEST = 32  # blocks of a stage whose norms can be named: theirs are numbered two to a block
 ATTN, OURS = "stages.#.attns.#", "stages.#.#.attn"
 
 FORMATS = (
@@ -115,14 +114,8 @@ FORMATS = (
         Rule("patch_proj.1.norm.*", "stem.norm.*"),
         Rule("stages.0.proj.weight", "proj.weight", POINTWISE),
         Rule("stages.0.proj.bias", "proj.bias"),
-        *(
-            Rule(f"stages.#.layer_norms.{2 * i}.norm.*", f"stages.#.{i}.norm1.*")
-            for i in range(DEEPEST)
-        ),
-        *(
-            Rule(f"stages.#.layer_norms.{2 * i + 1}.norm.*", f"stages.#.{i}.norm2.*")
-            for i in range(DEEPEST)
-        ),
+        Rule("stages.#.layer_norms.{2#}.norm.*", "stages.#.#.norm1.*"),
+        Rule("stages.#.layer_norms.{2#+1}.norm.*", "stages.#.#.norm2.*"),
         Rule(f"{ATTN}.proj_qkv.*", f"{OURS}.qkv.*"),
         Rule(f"{ATTN}.relative_position_bias_table", f"{OURS}.bias.table"),
         Rule(f"{ATTN}.proj_q.weight", f"{OURS}.q.weight", POINTWISE),

@@ -2,12 +2,14 @@
 
 A `Format` is how one outside project names the tensors of one of our classifiers: a list of
 rules that are read both ways, so every format that loads also saves. In a rule `#` stands for a
-number and `*` for the rest of a name, in the same order on both sides.
+number and `*` for the rest of a name, in the same order on both sides. Where one side counts
+otherwise, `{#+1}` stands for the number and 1, `{2#}` for its double, `{2#+1}` for both.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -47,14 +49,36 @@ class Rule:
         return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
 
 
+WILD = re.compile(r"\{(\d*)#(?:\+(\d+))?\}|#|\*")
+
+
 def rename(name: str, old: str, new: str) -> str | None:
     """Return a name under a pattern's other side, or None where the pattern is not about it."""
-    pattern = re.escape(old).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
-    match = re.fullmatch(pattern, name)
+    (pattern, counts), (_, others) = _read(old), _read(new)
+    match = pattern.fullmatch(name)
     if match is None:
         return None
-    found = iter(match.groups())
-    return re.sub(r"[#*]", lambda _: next(found), new)
+    found: list[int | str] = []
+    for text, count in zip(match.groups(), counts, strict=True):
+        number, rest = (text, 0) if count is None else divmod(int(text) - count[1], count[0])
+        if rest or (isinstance(number, int) and number < 0):
+            return None
+        found.append(number)
+    written = iter(
+        str(number if count is None else int(number) * count[0] + count[1])
+        for number, count in zip(found, others, strict=False)
+    )
+    return WILD.sub(lambda _: next(written), new)
+
+
+@cache
+def _read(pattern: str) -> tuple[re.Pattern[str], tuple[tuple[int, int] | None, ...]]:
+    """Return what matches a side of a rule; by what its numbers are multiplied and raised."""
+    wild = [*WILD.finditer(pattern)]
+    fixed = [re.escape(text) for text in WILD.split(pattern)[:: WILD.groups + 1]]
+    holes = [r"(.+)" if w.group() == "*" else r"(\d+)" for w in wild]
+    counts = (None if w.group() == "*" else (int(w[1] or 1), int(w[2] or 0)) for w in wild)
+    return re.compile("".join(map("".join, zip(fixed, [*holes, ""], strict=True)))), tuple(counts)
 
 
 class Format:
@@ -68,6 +92,8 @@ class Format:
         ignore: their tensors, without the root, that have no part in our network.
         derived: makes those of their tensors that a backbone's config decides, such as tables of
             indices, named without the root; they are written, and ignored when read.
+        copies: says which of a backbone's tensors they keep under a second name: second to first,
+            without the root. They are written twice; `ignore` the second when read.
     """
 
     def __init__(
@@ -78,8 +104,10 @@ class Format:
         root: tuple[str, ...] = ("",),
         ignore: tuple[str, ...] = (),
         derived: Callable[[Any], Tensors] | None = None,
+        copies: Callable[[Any], Mapping[str, str]] | None = None,
     ) -> None:
         self.name, self.root, self.ignore, self.derived = name, root, ignore, derived
+        self.copies = copies
         backbone = tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
         self.rules, self.head = backbone, head
 
@@ -150,6 +178,9 @@ class Format:
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")
+        if self.copies is not None and config is not None:
+            twins = self.copies(config)
+            result |= {f"{root}{new}": result[f"{root}{old}"] for new, old in twins.items()}
         return result
 
 
