@@ -4,7 +4,9 @@ from patchword.models.resnet import ResNetConfig
 from tests.parity.peer import Peer, outputs
 
 TINY = {
-    "basic": ResNetConfig(image_size=(32, 24), stem_dim=8, embed_dim=(8, 16), depth=(1, 2)),
+    "basic": ResNetConfig(
+        image_size=(32, 24), stem_dim=8, embed_dim=(8, 16), depth=(1, 2), block="basic"
+    ),
     "bottleneck": ResNetConfig(
         image_size=(36, 49),
         in_chans=2,

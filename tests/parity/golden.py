@@ -53,8 +53,8 @@ class Golden:
     def image(self) -> torch.Tensor:
         """The input (b c h w); some are stored channels last, most of them in bytes."""
         if "recipe" in self.about and not any(name.startswith("in.image") for name in self.held):
-            noise = drawn(self.about["seed"], "in.image", self.about["inputs"]["image"])
-            return (51 * noise).round().clamp(-128, 127) / 64  # as bytes hold them
+            pixels = 51 * noise(self.about["seed"], "in.image", self.about["inputs"]["image"]) + 128
+            return (torch.from_numpy(pixels).round().clamp(0, 255).float() - 128) / 64
         name = next(name for name in self.held if name.startswith("in.image"))
         found = self.held[name]
         found = found.permute(0, 3, 1, 2) if name.endswith("nhwc") else found
@@ -64,8 +64,7 @@ class Golden:
     def weights(self) -> dict[str, torch.Tensor]:
         """The authors' tensors under their names."""
         if "recipe" in self.about:
-            recipe, seed = self.about["recipe"], self.about["seed"]
-            return {key: rebuilt(seed, key, *draw) for key, draw in recipe.items()}
+            return rebuilt(self.about)
         if self.path(".safetensors").exists():
             return load_file(self.path(".safetensors"))
         with np.load(self.path(".npz"), allow_pickle=False) as arrays:
@@ -77,35 +76,61 @@ class Golden:
         return {n.removeprefix("out."): t for n, t in self.held.items() if n.startswith("out.")}
 
 
-def drawn(seed: int, key: str, shape: list[int]) -> torch.Tensor:
-    """Draw a standard normal tensor as the goldens' formula does."""
+def noise(seed: int, key: str, shape: list[int]) -> np.ndarray:
+    """Draw standard normal numbers as the goldens' formula does, a generator per tensor."""
     draw = np.random.RandomState(crc32(f"{seed}/{key}".encode()))
-    return torch.from_numpy(draw.standard_normal(shape).astype(np.float32))
+    return np.asarray(draw.standard_normal(shape))
 
 
-def rebuilt(seed: int, key: str, kind: str, mean: float, std: float, shape: list[int]):
-    """Make a tensor by a golden's recipe."""
-    if kind == "const":
-        return torch.full(shape, mean)
-    noise = std * np.random.RandomState(crc32(f"{seed}/{key}".encode())).standard_normal(shape)
-    found = mean * np.exp(noise) if kind == "lognormal" else mean + noise
-    return torch.from_numpy(found.astype(np.float32))
+def rebuilt(about: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Rebuild weights from their recipe: per tensor a distribution, two numbers and a shape.
+
+    They are those of the golden, or the checksum of their bytes is another.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for key, (kind, centre, spread, shape) in about["recipe"].items():
+        match kind:
+            case "normal":
+                values = centre + spread * noise(about["seed"], key, shape)
+            case "lognormal":
+                values = centre * np.exp(spread * noise(about["seed"], key, shape))
+            case "const":
+                values = np.full(shape, centre)
+            case _:
+                raise ValueError(f"{about['name']}: no distribution is called {kind!r}")
+        arrays[key] = values.astype(np.int64 if kind == "const" else np.float32)
+    found = 0
+    for key in sorted(arrays):
+        found = crc32(arrays[key].tobytes(), found)
+    assert found == about["weights_crc32"], f"{about['name']}: the weights are not the golden's"
+    return {key: torch.from_numpy(array) for key, array in arrays.items()}
 
 
 Reader = Callable[[Golden], dict[str, torch.Tensor]]
 
 
-def of_classifier(family: str, format_name: str, config: Callable[[Golden], Any]) -> Reader:
+def num_classes(golden: Golden) -> int:
+    """Return the number of scores, as most of the authors call it."""
+    return golden.kwargs["num_classes"]
+
+
+def of_classifier(
+    family: str,
+    format_name: str,
+    config: Callable[[Golden], Any],
+    classes: Callable[[Golden], int] = num_classes,
+) -> Reader:
     """Return the reader of goldens whose output is a classifier's logits.
 
     Args:
         family: whose FORMATS has the format of the golden's weights.
         format_name: its name.
         config: makes our config from the authors' arguments.
+        classes: finds the number of scores among them.
     """
 
     def read(golden: Golden) -> dict[str, torch.Tensor]:
-        model = classifier(config(golden).build(), golden.kwargs["num_classes"])
+        model = classifier(config(golden).build(), classes(golden))
         module = importlib.import_module(f"{models.__name__}.{family}")
         formats = {f.name: f for f in module.FORMATS}
         fill(model, formats[format_name].load(golden.weights))

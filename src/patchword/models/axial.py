@@ -20,13 +20,13 @@ from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Features
 from patchword.layers import Fitted, Grid, Operator, strided
-from patchword.models.resnet import ConvNorm, Residual, ResNet, ResNetConfig, shortcut
+from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, shortcut
 from patchword.weights import Format, Rule, View
 
 
 @dataclass(frozen=True, kw_only=True)
-class AxialConfig(ResNetConfig):
-    """Section 4.1 of the paper; the settings of a ResNet, whose 3x3 convolutions are replaced."""
+class AxialConfig(StagesConfig):
+    """Section 4.1 of the paper; a ResNet whose 3x3 convolutions became attention."""
 
     stem_dim: int = 32
     embed_dim: tuple[int, ...] = (128, 256, 512, 1024)

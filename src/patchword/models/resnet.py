@@ -23,30 +23,36 @@ from patchword.weights import Format, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetConfig:
-    """Table 1 of the paper."""
+class StagesConfig:
+    """What networks of four stages have in common."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns; any other works as well
     in_chans: int = 3  # channels of an image
     stem_dim: int = 64  # channels after the stem
-    embed_dim: tuple[int, ...] = (64, 128, 256, 512)  # channels of each stage as it leaves
-    depth: tuple[int, ...] = (2, 2, 2, 2)  # blocks of each stage
-    block: Literal["basic", "bottleneck"] = "basic"
+    embed_dim: tuple[int, ...] = (256, 512, 1024, 2048)  # channels of each stage as it leaves
+    depth: tuple[int, ...] = (3, 4, 6, 3)  # blocks of each stage
     drop_path_rate: float = 0.0  # stochastic depth of the last block; it rises from 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig(StagesConfig):
+    """Table 1 of the paper."""
+
+    block: Literal["basic", "bottleneck"] = "bottleneck"
 
     def build(self) -> "ResNet":
         """Make the backbone, with fresh weights."""
         return ResNet(self, basic if self.block == "basic" else bottleneck)
 
 
-WIDE = (256, 512, 1024, 2048)
+NARROW = (64, 128, 256, 512)
 
 VARIANTS = {
-    "resnet18": ResNetConfig(),
-    "resnet34": ResNetConfig(depth=(3, 4, 6, 3)),
-    "resnet50": ResNetConfig(depth=(3, 4, 6, 3), block="bottleneck", embed_dim=WIDE),
-    "resnet101": ResNetConfig(depth=(3, 4, 23, 3), block="bottleneck", embed_dim=WIDE),
-    "resnet152": ResNetConfig(depth=(3, 8, 36, 3), block="bottleneck", embed_dim=WIDE),
+    "resnet18": ResNetConfig(block="basic", embed_dim=NARROW, depth=(2, 2, 2, 2)),
+    "resnet34": ResNetConfig(block="basic", embed_dim=NARROW),
+    "resnet50": ResNetConfig(),
+    "resnet101": ResNetConfig(depth=(3, 4, 23, 3)),
+    "resnet152": ResNetConfig(depth=(3, 8, 36, 3)),
 }
 
 TORCHVISION = "torchvision, weights IMAGENET1K_V1"
@@ -106,16 +112,7 @@ FORMATS = (
 
 
 class ConvNorm(nn.Module):
-    """A convolution, batch norm, and what follows them: nothing, or ReLU.
-
-    Args:
-        dim_in: channels read.
-        dim: channels written.
-        kernel: its side in cells; padded to keep the map's size, but for the stride.
-        stride: of the convolution.
-        groups: of channels that do not mix.
-        act: what follows.
-    """
+    """A convolution that keeps the size but for its stride, batch norm, and perhaps ReLU."""
 
     def __init__(
         self,
@@ -137,11 +134,6 @@ class ConvNorm(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Convolve, normalise, activate."""
         return self.act(self.norm(self.conv(x)))
-
-
-def relu() -> nn.Module:
-    """Return a ReLU that overwrites what it reads, as nothing else needs that."""
-    return nn.ReLU(inplace=True)
 
 
 class Residual(nn.Module):
@@ -172,7 +164,7 @@ def shortcut(dim_in: int, dim: int, stride: int) -> nn.Module:
 def basic(dim_in: int, dim: int, stride: int, drop_path: float) -> Residual:
     """Return two 3x3 convolutions and a shortcut (figure 5, left)."""
     branch = nn.Sequential(
-        ConvNorm(dim_in, dim, 3, stride, act=relu()),
+        ConvNorm(dim_in, dim, 3, stride, act=nn.ReLU(inplace=True)),
         ConvNorm(dim, dim, 3),
     )
     return Residual(branch, shortcut(dim_in, dim, stride), drop_path)
@@ -182,27 +174,26 @@ def bottleneck(dim_in: int, dim: int, stride: int, drop_path: float) -> Residual
     """Return a 3x3 convolution in a quarter of the channels, and a shortcut (figure 5, right)."""
     hidden = dim // 4
     branch = nn.Sequential(
-        ConvNorm(dim_in, hidden, 1, act=relu()),
-        ConvNorm(hidden, hidden, 3, stride, act=relu()),
+        ConvNorm(dim_in, hidden, 1, act=nn.ReLU(inplace=True)),
+        ConvNorm(hidden, hidden, 3, stride, act=nn.ReLU(inplace=True)),
         ConvNorm(hidden, dim, 1),
     )
     return Residual(branch, shortcut(dim_in, dim, stride), drop_path)
 
 
 class Stem(nn.Module):
-    """A 7x7 convolution and a 3x3 maximum, of stride 2 each.
+    """A convolution and a 3x3 maximum, of stride 2 each.
 
     Args:
         in_chans: channels of an image.
-        dim: channels written.
-        conv: what stands in for the convolution and its norm, of stride 2.
+        conv: the convolution of stride 2, with its norm.
+        pool: what halves the resolution again; a maximum if None.
     """
 
-    def __init__(self, in_chans: int, dim: int, conv: nn.Module | None = None) -> None:
+    def __init__(self, in_chans: int, conv: nn.Module, pool: nn.Module | None = None) -> None:
         super().__init__()
-        self.in_chans = in_chans
-        self.conv = conv or ConvNorm(in_chans, dim, 7, 2, act=relu())
-        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        self.in_chans, self.conv = in_chans, conv
+        self.pool = pool or nn.MaxPool2d(3, 2, padding=1)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Return a map at a quarter of the resolution.
@@ -217,13 +208,22 @@ class Stem(nn.Module):
         return self.pool(self.conv(images))
 
 
-def stages(config: ResNetConfig, block: MakeBlock) -> nn.ModuleList:
-    """Return the stages, each a sequence of blocks; all but the first halve the resolution."""
-    rates = iter(ramp(config.drop_path_rate, sum(config.depth)))
-    made, dim_in = nn.ModuleList(), config.stem_dim
-    for i, (dim, depth) in enumerate(zip(config.embed_dim, config.depth, strict=True)):
+def stages(
+    dim_in: int,
+    embed_dim: Sequence[int],
+    depth: Sequence[int],
+    block: MakeBlock,
+    drop_path_rate: float = 0.0,
+) -> nn.ModuleList:
+    """Return sequences of blocks that leave with `embed_dim` channels each, `dim_in` before them.
+
+    All but the first halve the resolution. Rates of stochastic depth rise over all blocks.
+    """
+    rates = iter(ramp(drop_path_rate, sum(depth)))
+    made = nn.ModuleList()
+    for i, (dim, count) in enumerate(zip(embed_dim, depth, strict=True)):
         blocks: list[nn.Module] = []
-        for k in range(depth):
+        for k in range(count):
             blocks.append(block(dim_in, dim, 2 if i and not k else 1, next(rates)))
             dim_in = dim
         made.append(nn.Sequential(*blocks))
@@ -243,20 +243,27 @@ class ResNet(Backbone):
         config: the sizes.
         block: makes a block.
         stem: images to a map of `stem_dim` channels at a quarter of the resolution.
+        norm: what follows the last stage, where blocks do not end in a norm themselves.
     """
 
     def __init__(
-        self, config: ResNetConfig, block: MakeBlock, stem: nn.Module | None = None
+        self,
+        config: StagesConfig,
+        block: MakeBlock,
+        stem: nn.Module | None = None,
+        norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
-        self.stem = stem or Stem(config.in_chans, config.stem_dim)
-        self.stages = stages(config, block)
-        self.norm = nn.Identity()
-        places = enumerate(config.embed_dim)
+        c = self.config = config
+        self.stem = stem or Stem(
+            c.in_chans, ConvNorm(c.in_chans, c.stem_dim, 7, 2, act=nn.ReLU(inplace=True))
+        )
+        self.stages = stages(c.stem_dim, c.embed_dim, c.depth, block, c.drop_path_rate)
+        self.norm = norm or nn.Identity()
+        places = enumerate(c.embed_dim)
         levels = [Level(f"stages.{i}", dim, (4 * 2**i, 4 * 2**i)) for i, dim in places]
         self.levels = (*levels, Level("final", levels[-1].channels, levels[-1].stride))
-        self.width = config.embed_dim[-1]
+        self.width = c.embed_dim[-1]
         self.head_std = (3 * self.width) ** -0.5  # of torch's own start
         self.apply(he)
 
