@@ -45,6 +45,7 @@ PARTS = {  # the only modules of a room that another may import
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("axial", "resnet"): "Axial-ResNet is a ResNet whose 3x3 convolutions attend along lines",
+    ("lrnet", "resnet"): "LR-Net is a ResNet whose convolutions are local relations",
     ("sasa", "resnet"): "SASA is a ResNet whose 3x3 convolutions attend over windows",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
