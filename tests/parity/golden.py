@@ -47,6 +47,8 @@ class Golden:
     @cached_property
     def held(self) -> dict[str, torch.Tensor]:
         """Inputs and outputs."""
+        if "held" in self.about:
+            return {name: torch.tensor(values) for name, values in self.about["held"].items()}
         return load_file(self.path(".io.safetensors"))
 
     @cached_property
@@ -87,23 +89,31 @@ def rebuilt(about: dict[str, Any]) -> dict[str, torch.Tensor]:
 
     They are those of the golden, or the checksum of their bytes is another.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for key, (kind, centre, spread, shape) in about["recipe"].items():
-        match kind:
-            case "normal":
-                values = centre + spread * noise(about["seed"], key, shape)
-            case "lognormal":
-                values = centre * np.exp(spread * noise(about["seed"], key, shape))
-            case "const":
-                values = np.full(shape, centre)
-            case _:
-                raise ValueError(f"{about['name']}: no distribution is called {kind!r}")
-        arrays[key] = values.astype(np.int64 if kind == "const" else np.float32)
+    arrays = {key: made(about["seed"], key, *draw) for key, draw in about["recipe"].items()}
+    found = checksum(arrays)
+    assert found == about["weights_crc32"], f"{about['name']}: the weights are not the golden's"
+    return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+
+def made(seed: int, key: str, kind: str, centre: float, spread: float, shape: list[int]):
+    """Make one tensor of a recipe."""
+    match kind:
+        case "normal":
+            return (centre + spread * noise(seed, key, shape)).astype(np.float32)
+        case "lognormal":
+            return (centre * np.exp(spread * noise(seed, key, shape))).astype(np.float32)
+        case "const":  # counts and indices
+            return np.full(shape, centre).astype(np.int64)
+        case _:
+            raise ValueError(f"no distribution is called {kind!r}")
+
+
+def checksum(arrays: dict[str, np.ndarray]) -> int:
+    """Return the CRC-32 of all arrays' bytes, in order of their names."""
     found = 0
     for key in sorted(arrays):
         found = crc32(arrays[key].tobytes(), found)
-    assert found == about["weights_crc32"], f"{about['name']}: the weights are not the golden's"
-    return {key: torch.from_numpy(array) for key, array in arrays.items()}
+    return found
 
 
 Reader = Callable[[Golden], dict[str, torch.Tensor]]

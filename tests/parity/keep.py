@@ -2,13 +2,12 @@
 
     python -m tests.parity.keep FOLDER
 
-Their weights are noise by a formula: a golden whose every tensor is found to be the formula's, with
-some mean and deviation, is written to tests/goldens as one file of its arguments, those numbers,
-its input and its logits.
+Their weights and pixels are noise by a formula: a golden whose every tensor is found to be the
+formula's, with some mean and deviation, is written to tests/goldens as one file of its arguments,
+those numbers, and its logits.
 """
 
 import argparse
-import base64
 import json
 import sys
 from pathlib import Path
@@ -21,8 +20,8 @@ from tests.parity import goldens
 from tests.parity.golden import Golden, checksum, made, noise
 
 KEPT = Path(__file__).parents[1] / "goldens"
-FACTS = ("name", "kwargs", "seed", "tolerance", "parameters")  # that are carried over
-LARGEST = 24_000  # bytes of an input or an output
+FACTS = ("name", "kwargs", "config", "seed", "inputs", "tolerance")  # that are carried over
+PIXELS = 200_000  # numbers; larger images take too long to run by default
 CLOSE = 2e-6  # of the largest value: the rounding of a fit
 
 
@@ -43,22 +42,26 @@ def main() -> int:
 def keep(golden: Golden) -> str:
     """Write one golden; return why it cannot be, or nothing."""
     about = golden.about
-    held = {n: t for n, t in golden.held.items() if n.startswith("in.") or n == "out.logits"}
-    if "out.logits" not in held:
-        return "it has no logits"
-    if any(tensor.nbytes > LARGEST for tensor in held.values()):
-        return "its images are too large"
-    recipe = about.get("recipe") or {}
-    for key, tensor in golden.weights.items() if not recipe else ():
-        found = fitted(about["seed"], key, tensor)
+    if "logits" not in golden.wanted or "image" not in about.get("inputs", {}):
+        return "it is not of images and logits"
+    if golden.image.numel() > PIXELS:
+        return "its images are large"
+    kept = {fact: about[fact] for fact in FACTS if fact in about}
+    kept["recipe"] = {}
+    for key, tensor in golden.weights.items():
+        found = about.get("recipe", {}).get(key) or fitted(about["seed"], key, tensor)
         if found is not None:
-            recipe[key] = found
+            kept["recipe"][key] = found
         elif tensor.is_floating_point():
             return f"{key} is not by the formula"
-    kept = {fact: about[fact] for fact in FACTS if fact in about}
-    kept |= {"recipe": recipe, "weights_crc32": checksum(made(about["seed"], recipe))}
-    kept["held"] = {name: packed(tensor) for name, tensor in held.items()}
-    (KEPT / f"{golden.name}.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    arrays = {key: made(about["seed"], key, *draw) for key, draw in kept["recipe"].items()}
+    kept["weights_crc32"] = checksum(arrays)
+    kept["held"] = {"out.logits": golden.wanted["logits"].tolist()}
+    path = KEPT / f"{golden.name}.json"
+    path.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    if not torch.equal(Golden(KEPT, golden.name).image, golden.image):
+        path.unlink()
+        return "its pixels are not by the formula"
     return ""
 
 
@@ -68,24 +71,15 @@ def fitted(seed: int, key: str, tensor: torch.Tensor) -> list[Any] | None:
     if not tensor.is_floating_point():
         return ["const", tensor.item(), 0.0, shape] if tensor.numel() == 1 else None
     values, drawn = tensor.double().numpy().ravel(), noise(seed, key, shape).ravel()
-    if (values == values[0]).all():
-        return ["constant", float(values[0]), 0.0, shape]
     for kind, line in (("normal", values), ("lognormal", np.log(np.maximum(values, 1e-30)))):
         basis = np.stack([np.ones_like(drawn), drawn], axis=1)
         (mean, deviation), *_ = np.linalg.lstsq(basis, line, rcond=None)
         centre = float(np.exp(mean)) if kind == "lognormal" else float(mean)
-        found = [kind, centre, float(deviation), shape]
-        again = made(seed, {key: found})[key].ravel()
+        found = [kind, round(centre, 9), round(float(deviation), 9), shape]
+        again = made(seed, key, *found).ravel()
         if np.abs(again - values).max() <= CLOSE * max(np.abs(values).max(), 1e-3):
             return found
     return None
-
-
-def packed(tensor: torch.Tensor) -> dict[str, Any]:
-    """Return a tensor as text."""
-    array = tensor.contiguous().numpy()
-    text = base64.b64encode(array.tobytes()).decode()
-    return {"type": str(array.dtype), "shape": list(array.shape), "bytes": text}
 
 
 if __name__ == "__main__":

@@ -50,6 +50,9 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("localvit", "vit"): "LocalViT's stem is ViT's",
     ("mit", "pvtv2"): "SegFormer's encoder is PVT v2's network with narrower MLPs",
     ("swinv2", "swin"): "Swin V2 is Swin with other blocks and mergings",
+    ("axial", "resnet"): "Axial-ResNet is a ResNet whose 3x3 convolutions attend along lines",
+    ("lrnet", "resnet"): "LR-Net is a ResNet whose convolutions are local relations",
+    ("sasa", "resnet"): "SASA is a ResNet whose 3x3 convolutions attend over windows",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 

@@ -22,36 +22,41 @@ class LocalOperator(Operator):
     Args:
         kernel_size: cells along a side of the window, an odd number.
         border: what the windows see beyond the map.
+        stride: cells from one window to the next.
     """
 
     border: Border
 
-    def __init__(self, kernel_size: int, border: Border) -> None:
+    def __init__(self, kernel_size: int, border: Border, stride: int = 1) -> None:
         super().__init__()
-        self.kernel_size, self.border = kernel_size, border
+        self.kernel_size, self.border, self.stride = kernel_size, border, stride
 
     def around(self, x: Float[Tensor, "b ... rows columns"]) -> list[Tensor]:
         """Return a map as seen from each place in the window, row by row, border and all."""
-        side, (rows, columns) = self.kernel_size, x.shape[-2:]
+        side, step, (rows, columns) = self.kernel_size, self.stride, x.shape[-2:]
         half = [side // 2] * 4
         x = F.pad(x, half, mode="reflect") if self.border == "reflect" else F.pad(x, half)
-        return [x[..., i : i + rows, j : j + columns] for i in range(side) for j in range(side)]
+        return [
+            x[..., i : i + rows : step, j : j + columns : step]
+            for i in range(side)
+            for j in range(side)
+        ]
 
     @abstractmethod
     def shares(
-        self, q: Float[Tensor, "b c rows columns"], k: Float[Tensor, "b c rows columns"]
+        self, q: Float[Tensor, "b c rows columns"], k: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b heads window rows columns"]:
         """Return the weight of each place in each cell's window."""
 
     def forward(
         self,
         q: Float[Tensor, "b c rows columns"],
-        k: Float[Tensor, "b c rows columns"],
-        v: Float[Tensor, "b heads n e"],
+        k: Float[Tensor, "b c h w"],
+        v: Float[Tensor, "b heads m e"],
     ) -> Float[Tensor, "b heads n e"]:
-        """Mix values; queries and keys are maps."""
+        """Mix values; queries and keys are maps, of n and m cells."""
         heads = v.shape[1]
-        values = self.around(v.transpose(2, 3).flatten(1, 2).unflatten(2, q.shape[2:]))
+        values = self.around(v.transpose(2, 3).flatten(1, 2).unflatten(2, k.shape[2:]))
         pairs = zip(self.shares(q, k).unbind(2), values, strict=True)
         terms = ((share[:, :, None], value.unflatten(1, (heads, -1))) for share, value in pairs)
         share, value = next(terms)
@@ -63,13 +68,12 @@ class LocalOperator(Operator):
     def weights(
         self,
         q: Float[Tensor, "b c rows columns"],
-        k: Float[Tensor, "b c rows columns"],
-        v: Float[Tensor, "b heads n e"],
-    ) -> Float[Tensor, "b heads n n"]:
+        k: Float[Tensor, "b c h w"],
+        v: Float[Tensor, "b heads m e"],
+    ) -> Float[Tensor, "b heads n m"]:
         """Lay the shares out over the whole map; what falls beyond a border of zeros is lost."""
         shares = self.shares(q, k).flatten(3).transpose(2, 3)
-        count = shares.shape[2]
-        cells = 1.0 + torch.arange(count, device=q.device).view(1, 1, *q.shape[2:])
+        cells = 1.0 + torch.arange(v.shape[2], device=q.device).view(1, 1, *k.shape[2:])
         index = torch.stack(self.around(cells), dim=-1).flatten(2, 3).long().expand_as(shares)
-        laid = shares.new_zeros(*shares.shape[:3], count + 1)
+        laid = shares.new_zeros(*shares.shape[:3], v.shape[2] + 1)
         return laid.scatter_add(3, index, shares)[..., 1:]
