@@ -55,6 +55,8 @@ def check(folder: Path, name: str) -> Verdict:
         return Verdict(name=name, outcome="planned" if later else "unknown")
     with torch.no_grad():
         found = read(golden)
+    if "held" in golden.about:  # kept in small
+        found = {key: tensor for key, tensor in found.items() if key in golden.wanted}
     assert found
     worst, limit, share, passed = 0.0, 0.0, 0.0, True
     for key, ours in found.items():

@@ -4,7 +4,8 @@
 
 Their weights and pixels are noise by a formula: a golden whose every tensor is found to be the
 formula's, with some mean and deviation, is written to tests/goldens as one file of its arguments,
-those numbers, and its logits.
+those numbers, and its logits. What is not noise is a table of indices or masks, which the network
+makes itself.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchword.errors import WeightsError
 from tests.parity import goldens
 from tests.parity.golden import Golden, checksum, made, noise
 
@@ -50,24 +52,27 @@ def keep(golden: Golden) -> str:
     kept["recipe"] = {}
     for key, tensor in golden.weights.items():
         found = about.get("recipe", {}).get(key) or fitted(about["seed"], key, tensor)
-        if found is not None:
+        if found is not None:  # else it is a table that the arguments decide
             kept["recipe"][key] = found
-        elif tensor.is_floating_point():
-            return f"{key} is not by the formula"
     arrays = {key: made(about["seed"], key, *draw) for key, draw in kept["recipe"].items()}
     kept["weights_crc32"] = checksum(arrays)
     kept["held"] = {"out.logits": golden.wanted["logits"].tolist()}
     path = KEPT / f"{golden.name}.json"
     path.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-    if not torch.equal(Golden(KEPT, golden.name).image, golden.image):
+    try:
+        assert torch.equal(Golden(KEPT, golden.name).image, golden.image), "other pixels"
+        assert goldens.check(KEPT, golden.name).outcome == "pass", "other logits"
+    except (AssertionError, WeightsError) as error:
         path.unlink()
-        return "its pixels are not by the formula"
+        return f"it is not all by the formula: {str(error)[:60]}"
     return ""
 
 
 def fitted(seed: int, key: str, tensor: torch.Tensor) -> list[Any] | None:
     """Return the kind, mean and deviation by which a tensor is the formula's noise."""
     shape = list(tensor.shape)
+    if not tensor.numel():
+        return ["normal", 0.0, 0.0, shape]
     if not tensor.is_floating_point():
         return ["const", tensor.item(), 0.0, shape] if tensor.numel() == 1 else None
     values, drawn = tensor.double().numpy().ravel(), noise(seed, key, shape).ravel()

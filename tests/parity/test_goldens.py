@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.parity import goldens
+from tests.parity.keep import KEPT
 
 FOLDERS = ("backbones_orig", "dense_ssl_orig", "multimodal_orig")
 SHARED = Path(__file__).parents[3] / "shared" / "goldens"
@@ -16,6 +17,16 @@ READ = [
     for name in goldens.names(SHARED / folder)
     if goldens.reader(name) is not None
 ]
+
+
+@pytest.mark.parametrize("name", goldens.names(KEPT))
+def test_a_kept_golden_is_met(name):
+    verdict = goldens.check(KEPT, name)
+    assert verdict.outcome == "pass", verdict
+
+
+def test_goldens_are_kept():
+    assert len(goldens.names(KEPT)) > 10
 
 
 @pytest.fixture

@@ -35,6 +35,9 @@ from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.reduce import ReducedAttention as ReducedAttention
+from patchword.layers.reduce import StridedReduction as StridedReduction
+from patchword.layers.reduce import tiled as tiled
 from patchword.layers.sampling import Points as Points
 from patchword.layers.sampling import SampledBias as SampledBias
 from patchword.layers.sampling import centres as centres
@@ -42,9 +45,6 @@ from patchword.layers.sampling import sample as sample
 from patchword.layers.shifted import WindowAttention as WindowAttention
 from patchword.layers.shifted import shift_mask as shift_mask
 from patchword.layers.token import ClassToken as ClassToken
-from patchword.layers.reduce import ReducedAttention as ReducedAttention
-from patchword.layers.reduce import StridedReduction as StridedReduction
-from patchword.layers.reduce import tiled as tiled
 from patchword.layers.window import READING as READING
 from patchword.layers.window import Order as Order
 from patchword.layers.window import RelativeBias as RelativeBias
