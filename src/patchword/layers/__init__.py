@@ -20,6 +20,7 @@ from patchword.layers.grid import to_tokens as to_tokens
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
+from patchword.layers.offset import OffsetBias as OffsetBias
 from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition
