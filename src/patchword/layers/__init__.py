@@ -4,6 +4,7 @@ from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
 from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
+from patchword.layers.attention import mix_heads as mix_heads
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.block import Block as Block
 from patchword.layers.block import Branch as Branch
