@@ -107,4 +107,4 @@ def config(golden):
     )
 
 
-GOLDENS = {"beit_cls_orig_": of_classifier("beit", "authors", config)}
+GOLDENS = {"beit_cls_orig_": of_classifier("beit", "timm", config)}

@@ -4,6 +4,7 @@ from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
 from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
+from patchword.layers.attention import mix_heads as mix_heads
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.block import Block as Block
 from patchword.layers.block import Branch as Branch
@@ -20,6 +21,7 @@ from patchword.layers.grid import Grid as Grid
 from patchword.layers.grid import strided as strided
 from patchword.layers.grid import to_map as to_map
 from patchword.layers.grid import to_tokens as to_tokens
+from patchword.layers.grid_bias import GridBias as GridBias
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier

@@ -9,12 +9,11 @@ Departures at another image size the biases are read between the authors' geomet
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.claim import Claim
@@ -24,14 +23,13 @@ from patchword.layers import (
     Attend,
     Block,
     ClassToken,
-    Fitted,
     Grid,
+    GridBias,
     LearnedPosition,
     Mlp,
     PatchEmbed,
     merge_heads,
     ramp,
-    relative_index,
     split_heads,
     truncated,
 )
@@ -90,178 +88,101 @@ CLAIMS = {
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def places(grid: Grid) -> Int[Tensor, "n n"]:
-    """Return the row of a bias table for each query (first axis) and key, the class token first.
-
-    A table holds the offsets between cells, then the class token's bias to every cell, every
-    cell's to it, and its own to itself.
-    """
-    rows, columns = grid
-    offsets, tokens = (2 * rows - 1) * (2 * columns - 1), rows * columns + 1
-    table = torch.full((tokens, tokens), offsets)
-    table[1:, 0], table[0, 0] = offsets + 1, offsets + 2
-    table[1:, 1:] = relative_index((rows, columns))
-    return table
-
-
-def derived(config: BEiTConfig) -> dict[str, Tensor]:
-    """Return the tables of indices that the authors keep beside the biases."""
-    rows, columns = (side // config.patch_size for side in config.image_size)
-    owners = {
-        "each": [f"blocks.{i}.attn" for i in range(config.depth)],
-        "shared": ["rel_pos_bias"],
-        "none": [],
-    }[config.relative]
-    return {f"{owner}.relative_position_index": places((rows, columns)) for owner in owners}
-
-
-RULES = (
-    Rule("cls_token", "stem.class_token.token"),
-    Rule("pos_embed", "stem.position.table"),
-    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
-    Rule("rel_pos_bias.relative_position_bias_table", "stem.bias.table"),
-    Rule("blocks.#.attn.relative_position_bias_table", "blocks.#.attn.bias.table"),
-    Rule("blocks.#.attn.q_bias", "blocks.#.attn.q_bias"),
-    Rule("blocks.#.attn.v_bias", "blocks.#.attn.v_bias"),
-    Rule("blocks.#.attn.qkv.*", "blocks.#.attn.qkv.*"),
-    Rule("blocks.#.attn.proj.*", "blocks.#.attn.proj.*"),
-    Rule("blocks.#.gamma_1", "blocks.#.ls1.gamma"),
-    Rule("blocks.#.gamma_2", "blocks.#.ls2.gamma"),
-    Rule("blocks.#.norm#.*", "blocks.#.norm#.*"),
-    Rule("blocks.#.mlp.*", "blocks.#.mlp.*"),
-    Rule("norm.*", "norm.*"),
-    Rule("fc_norm.*", "fc_norm.*"),
-)
-HEAD = (Rule("head.*", "head.label.*"),)
-INDICES = ("blocks.#.attn.relative_position_index", "rel_pos_bias.relative_position_index")
-
-
-def transformers_format(name: str, layer: str, names: dict[str, str]) -> Format:
-    """Return transformers' names, of which a file's and a module's differ."""
-    attention = tuple(f"{layer}.{names[part]}" for part in ("query", "key", "value"))
-    query, _, value = attention
-    return Format(
-        name,
+FORMATS = (
+    Format(
+        "timm",  # and the authors', who keep the tables of indices too
+        Rule("cls_token", "stem.class_token.token"),
+        Rule("pos_embed", "stem.position.table"),
+        Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
+        Rule("rel_pos_bias.relative_position_bias_table", "stem.bias.table"),
+        Rule("blocks.#.attn.relative_position_bias_table", "blocks.#.attn.bias.table"),
+        Rule("blocks.#.attn.q_bias", "blocks.#.attn.q_bias"),
+        Rule("blocks.#.attn.v_bias", "blocks.#.attn.v_bias"),
+        Rule("blocks.#.attn.qkv.*", "blocks.#.attn.qkv.*"),
+        Rule("blocks.#.attn.proj.*", "blocks.#.attn.proj.*"),
+        Rule("blocks.#.gamma_1", "blocks.#.ls1.gamma"),
+        Rule("blocks.#.gamma_2", "blocks.#.ls2.gamma"),
+        Rule("blocks.#.norm#.*", "blocks.#.norm#.*"),
+        Rule("blocks.#.mlp.*", "blocks.#.mlp.*"),
+        Rule("norm.*", "norm.*"),
+        Rule("fc_norm.*", "fc_norm.*"),
+        head=(Rule("head.*", "head.label.*"),),
+        ignore=(
+            "mask_token",
+            "rel_pos_bias.relative_position_index",
+            "blocks.#.attn.relative_position_index",
+        ),
+    ),
+    Format(
+        "transformers",
         Rule("embeddings.cls_token", "stem.class_token.token"),
         Rule("embeddings.position_embeddings", "stem.position.table"),
         Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
-        Rule(f"{names['shared']}.relative_position_bias_table", "stem.bias.table"),
-        Rule(f"{layer}.{names['bias']}.relative_position_bias_table", "blocks.#.attn.bias.table"),
-        Rule(f"{query}.bias", "blocks.#.attn.q_bias"),
-        Rule(f"{value}.bias", "blocks.#.attn.v_bias"),
-        Rule(tuple(f"{part}.weight" for part in attention), "blocks.#.attn.qkv.weight"),
-        Rule(f"{layer}.{names['output']}.*", "blocks.#.attn.proj.*"),
-        Rule(f"{layer}.lambda_1", "blocks.#.ls1.gamma"),
-        Rule(f"{layer}.lambda_2", "blocks.#.ls2.gamma"),
-        Rule(f"{layer}.layernorm_before.*", "blocks.#.norm1.*"),
-        Rule(f"{layer}.layernorm_after.*", "blocks.#.norm2.*"),
-        Rule(f"{layer}.{names['fc1']}.*", "blocks.#.mlp.fc1.*"),
-        Rule(f"{layer}.{names['fc2']}.*", "blocks.#.mlp.fc2.*"),
+        Rule("encoder.relative_position_bias.relative_position_bias_table", "stem.bias.table"),
+        Rule(
+            "encoder.layer.#.attention.attention.relative_position_bias.relative_position_bias_table",
+            "blocks.#.attn.bias.table",
+        ),
+        Rule("encoder.layer.#.attention.attention.query.bias", "blocks.#.attn.q_bias"),
+        Rule("encoder.layer.#.attention.attention.value.bias", "blocks.#.attn.v_bias"),
+        Rule(
+            tuple(
+                f"encoder.layer.#.attention.attention.{part}.weight"
+                for part in ("query", "key", "value")
+            ),
+            "blocks.#.attn.qkv.weight",
+        ),
+        Rule("encoder.layer.#.attention.output.dense.*", "blocks.#.attn.proj.*"),
+        Rule("encoder.layer.#.lambda_1", "blocks.#.ls1.gamma"),
+        Rule("encoder.layer.#.lambda_2", "blocks.#.ls2.gamma"),
+        Rule("encoder.layer.#.layernorm_before.*", "blocks.#.norm1.*"),
+        Rule("encoder.layer.#.layernorm_after.*", "blocks.#.norm2.*"),
+        Rule("encoder.layer.#.intermediate.dense.*", "blocks.#.mlp.fc1.*"),
+        Rule("encoder.layer.#.output.dense.*", "blocks.#.mlp.fc2.*"),
         Rule("layernorm.*", "norm.*"),
         Rule("pooler.layernorm.*", "fc_norm.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=("beit.",),
         ignore=(
             "embeddings.mask_token",
-            f"{names['shared']}.relative_position_index",
-            f"{layer}.{names['bias']}.relative_position_index",
+            "encoder.relative_position_bias.relative_position_index",
+            "encoder.layer.#.attention.attention.relative_position_bias.relative_position_index",
         ),
-    )
-
-
-ON_DISK = {
-    **{part: f"attention.attention.{part}" for part in ("query", "key", "value")},
-    "bias": "attention.attention.relative_position_bias",
-    "shared": "encoder.relative_position_bias",
-    "output": "attention.output.dense",
-    "fc1": "intermediate.dense",
-    "fc2": "output.dense",
-}
-IN_MEMORY = {
-    **{part: f"attention.{part[0]}_proj" for part in ("query", "key", "value")},
-    "bias": "relative_position_bias",
-    "shared": "shared_position_bias",
-    "output": "attention.o_proj",
-    "fc1": "mlp.fc1",
-    "fc2": "mlp.fc2",
-}
-
-FORMATS = (
-    Format("timm", *RULES, head=HEAD),
-    Format("authors", *RULES, head=HEAD, derived=derived, ignore=(*INDICES, "mask_token")),
-    transformers_format("transformers", "encoder.layer.#", ON_DISK),
-    transformers_format("transformers in memory", "layers.#", IN_MEMORY),
+    ),
+    Format(
+        "transformers in memory",
+        Rule("embeddings.cls_token", "stem.class_token.token"),
+        Rule("embeddings.position_embeddings", "stem.position.table"),
+        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
+        Rule("shared_position_bias.relative_position_bias_table", "stem.bias.table"),
+        Rule(
+            "layers.#.relative_position_bias.relative_position_bias_table",
+            "blocks.#.attn.bias.table",
+        ),
+        Rule("layers.#.attention.q_proj.bias", "blocks.#.attn.q_bias"),
+        Rule("layers.#.attention.v_proj.bias", "blocks.#.attn.v_bias"),
+        Rule(
+            tuple(f"layers.#.attention.{part}_proj.weight" for part in "qkv"),
+            "blocks.#.attn.qkv.weight",
+        ),
+        Rule("layers.#.attention.o_proj.*", "blocks.#.attn.proj.*"),
+        Rule("layers.#.lambda_1", "blocks.#.ls1.gamma"),
+        Rule("layers.#.lambda_2", "blocks.#.ls2.gamma"),
+        Rule("layers.#.layernorm_before.*", "blocks.#.norm1.*"),
+        Rule("layers.#.layernorm_after.*", "blocks.#.norm2.*"),
+        Rule("layers.#.mlp.fc1.*", "blocks.#.mlp.fc1.*"),
+        Rule("layers.#.mlp.fc2.*", "blocks.#.mlp.fc2.*"),
+        Rule("layernorm.*", "norm.*"),
+        Rule("pooler.layernorm.*", "fc_norm.*"),
+        head=(Rule("classifier.*", "head.label.*"),),
+        root=("beit.",),
+        ignore=(
+            "embeddings.mask_token",
+            "shared_position_bias.relative_position_index",
+            "layers.#.relative_position_bias.relative_position_index",
+        ),
+    ),
 )
-
-
-class OffsetBias(Fitted):
-    """A learned number per head and offset between cells, and three about the class token."""
-
-    def __init__(self, grid: Grid, heads: int) -> None:
-        super().__init__()
-        self.grid = grid
-        offsets = prod(2 * side - 1 for side in grid)
-        self.table = nn.Parameter(torch.zeros(offsets + 3, heads))
-        self.register_buffer("index", places(grid).flatten(), persistent=False)
-
-    index: Tensor
-
-    def forward(self, grid: Grid) -> Float[Tensor, "heads n n"]:
-        """Return the bias of every query to every key, the class token first."""
-        table, index = self.table, self.index
-        if grid != self.grid:
-            table, index = self.read(grid), places(grid).flatten().to(self.index.device)
-        tokens = prod(grid) + 1
-        return table.T.index_select(1, index).unflatten(1, (tokens, tokens))
-
-    def read(self, grid: Grid) -> Float[Tensor, "offsets heads"]:
-        """Return the table for another grid; the class token's three numbers stay."""
-        offsets, token = self.table[:-3], self.table[-3:]
-        offsets = offsets.unflatten(0, tuple(2 * side - 1 for side in self.grid))
-        for axis, (old, new) in enumerate(zip(self.grid, grid, strict=True)):
-            offsets = stretched(offsets, axis, old, new)
-        return torch.cat([offsets.flatten(0, 1), token])
-
-    @torch.no_grad()
-    def refit(self, old: Fitted) -> str:
-        """Read the other's table at this grid."""
-        if not isinstance(old, OffsetBias) or old.grid == self.grid:
-            return ""
-        self.table.copy_(old.read(self.grid))
-        size = "x".join
-        return (
-            f"relative biases resampled from {size(map(str, old.grid))} to "
-            f"{size(map(str, self.grid))} cells (near offsets kept, far ones spread)"
-        )
-
-
-def stretched(
-    table: Float[Tensor, "... heads"], axis: int, old: int, new: int
-) -> Float[Tensor, "... heads"]:
-    """Read a table of 2 old - 1 offsets along an axis at 2 new - 1 of them.
-
-    The old offsets are laid 1, q, q^2, ... cells apart on both sides of 0, with the ratio q at
-    which they cover the new grid: what is near stays as near as it was.
-    """
-    if old == new:
-        return table
-    low, high = 1.01, 1.5
-    while high - low > 1e-6:
-        ratio = (low + high) / 2
-        if sum(ratio**i for i in range(old - 1)) > new - 1:
-            high = ratio
-        else:
-            low = ratio
-    apart = [low**i for i in range(old - 1)]
-    beyond = [sum(apart[: i + 1]) for i in range(old - 1)]
-    known = torch.tensor([-x for x in reversed(beyond)] + [0.0] + beyond, device=table.device)
-    wanted = torch.arange(1.0 - new, new, device=table.device)
-    right = torch.searchsorted(known, wanted).clamp(1, max(2 * old - 2, 1))
-    if old == 1:
-        return table.expand(*[2 * new - 1 if i == axis else -1 for i in range(table.ndim)])
-    share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
-    share = share.clamp(0, 1).view(-1, *[1] * (table.ndim - 1 - axis)).to(table.dtype)
-    return torch.lerp(table.index_select(axis, right - 1), table.index_select(axis, right), share)
 
 
 class BEiTAttention(nn.Module):
@@ -273,7 +194,7 @@ class BEiTAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(dim))
         self.v_bias = nn.Parameter(torch.zeros(dim))
-        self.bias = OffsetBias(grid, config.num_heads) if config.relative == "each" else None
+        self.bias = GridBias(grid, config.num_heads) if config.relative == "each" else None
         self.attend = Attend()
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(config.drop_rate)
@@ -295,13 +216,12 @@ class BEiTAttention(nn.Module):
         """
         dim, none = x.shape[-1], torch.zeros_like(self.q_bias)
         if queries is None:
-            q, k, v = F.linear(
-                x, self.qkv.weight, torch.cat([self.q_bias, none, self.v_bias])
-            ).chunk(3, -1)
+            bias = torch.cat([self.q_bias, none, self.v_bias])
+            q, k, v = F.linear(x, self.qkv.weight, bias).chunk(3, -1)
         else:
             q = F.linear(x[:, :queries], self.qkv.weight[:dim], self.q_bias)
-            keyed = F.linear(x, self.qkv.weight[dim:], torch.cat([none, self.v_bias]))
-            k, v = keyed.chunk(2, -1)
+            bias = torch.cat([none, self.v_bias])
+            k, v = F.linear(x, self.qkv.weight[dim:], bias).chunk(2, -1)
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
         bias = shared if self.bias is None else self.bias(grid)
         bias = None if bias is None else bias[None, :, :queries]
@@ -335,7 +255,7 @@ class Stem(nn.Module):
         self.position = (
             LearnedPosition(grid, c.embed_dim, prefix=1, mode="bicubic") if c.absolute else None
         )
-        self.bias = OffsetBias(grid, c.num_heads) if c.relative == "shared" else None
+        self.bias = GridBias(grid, c.num_heads) if c.relative == "shared" else None
         self.drop = nn.Dropout(c.drop_rate)
 
     def forward(
@@ -375,8 +295,8 @@ class BEiT(Backbone):
         self.width, self.head_std = c.embed_dim, 2e-5  # 0.02, scaled down by the authors' script
         self.apply(truncated)
         for depth, block in enumerate(self.blocks, start=1):
-            for last in (block.attn.proj, block.mlp.fc2):
-                last.weight.data /= (2 * depth) ** 0.5
+            for last in ("attn.proj.weight", "mlp.fc2.weight"):
+                block.get_parameter(last).data /= (2 * depth) ** 0.5
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are blocks, or `final`."""

@@ -27,6 +27,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     merge_heads,
+    mix_heads,
     split_heads,
     truncated,
 )
@@ -134,27 +135,19 @@ class TalkingHeads(Operator):
     ) -> Float[Tensor, "b h n e"]:
         """Attend from n queries to m keys."""
         everywhere = self.proj_w.bias[:, None, None] * v.sum(dim=2, keepdim=True)
-        return self._exchanged(q, k) @ v + everywhere
+        return self._mixed(q, k) @ v + everywhere
 
     def weights(
         self, q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"], v: Float[Tensor, "b h m e"]
     ) -> Float[Tensor, "b h n m"]:
         """Work out what the values are mixed with; rows need not sum to 1."""
-        return self._exchanged(q, k) + self.proj_w.bias[:, None, None]
+        return self._mixed(q, k) + self.proj_w.bias[:, None, None]
 
-    def _exchanged(
+    def _mixed(
         self, q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"]
     ) -> Float[Tensor, "b h n m"]:
         scores = q * q.shape[-1] ** -0.5 @ k.mT
-        return exchange(exchange(scores, self.proj_l.weight).softmax(-1), self.proj_w.weight)
-
-
-def exchange(
-    maps: Float[Tensor, "b h n m"], mix: Float[Tensor, "heads h"]
-) -> Float[Tensor, "b heads n m"]:
-    """Mix the maps of the heads: each new one is a sum of the old, weighted by a row of `mix`."""
-    mixed = torch.bmm(mix.expand(len(maps), -1, -1), maps.flatten(2))
-    return mixed.unflatten(2, maps.shape[2:])
+        return mix_heads(mix_heads(scores, self.proj_l.weight).softmax(-1), self.proj_w.weight)
 
 
 class TalkingHeadsAttention(nn.Module):
