@@ -125,3 +125,8 @@ def test_what_is_to_stay_fresh_stays():
     given = {name: tensor + 1 for name, tensor in before.items()}
     fill(model, given, fresh=["b.", "a.bias"])
     same(model.state_dict(), {**before, "a.weight": given["a.weight"]})
+
+
+def test_a_family_of_ours_alone_says_so():
+    with pytest.raises(WeightsError, match="no other project has weights of this family"):
+        recognise((), ["blocks.0.norm.w"])

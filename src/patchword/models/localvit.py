@@ -32,8 +32,7 @@ from patchword.layers import (
 from patchword.models.vit import Stem, ViTConfig
 from patchword.weights import Format, Rule
 
-EPS = 1e-6  # of every layer norm
-
+Act = Literal["relu6", "hs"]
 Excite = Literal["se", "eca", "ecah"]
 """How channels are weighed by their means: squeeze-and-excitation; one small convolution over the
 channels, with a sigmoid; the same with a hard sigmoid."""
@@ -50,7 +49,7 @@ class LocalViTConfig:
     depth: int = 12  # blocks
     num_heads: int = 4
     mlp_ratio: float = 4.0  # hidden channels of the feed-forward per channel of a token
-    act: Literal["relu6", "hs"] = "hs"  # of the feed-forward; hs: hard swish
+    act: Act = "hs"  # of the feed-forward; hs: hard swish
     excite: Excite | None = "se"
     reduction: int = 192  # hidden channels of the feed-forward per channel of its `se`
     depthwise: bool = True  # without it the feed-forward is not local
@@ -125,23 +124,37 @@ class LocalFeedForward(nn.Module):
     """The feed-forward as an inverted residual: 1x1, depthwise 3x3 and 1x1 convolutions.
 
     Its skip belongs to it; there is no norm before it but the convolutions' own.
+
+    Args:
+        dim: channels of a token.
+        hidden: channels between the 1x1 convolutions.
+        act: hard swish (hs) or ReLU6.
+        excite: how the hidden channels are weighed, if they are.
+        reduction: hidden channels per channel of `se`.
+        depthwise: whether it is local.
     """
 
-    def __init__(self, dim: int, config: LocalViTConfig) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        *,
+        act: Act = "hs",
+        excite: Excite | None = "se",
+        reduction: int = 4,
+        depthwise: bool = True,
+    ) -> None:
         super().__init__()
-        c, hidden = config, int(dim * config.mlp_ratio)
-        act = nn.Hardswish if c.act == "hs" else nn.ReLU6
+        bend = nn.Hardswish if act == "hs" else nn.ReLU6
         layers: list[nn.Module] = [
-            nn.Conv2d(dim, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
-            act(),
+            *(nn.Conv2d(dim, hidden, 1, bias=False), nn.BatchNorm2d(hidden), bend())
         ]
-        if c.depthwise:
+        if depthwise:
             near = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
-            layers += [near, nn.BatchNorm2d(hidden), act()]
-        match c.excite:
+            layers += [near, nn.BatchNorm2d(hidden), bend()]
+        match excite:
             case "se":
-                layers.append(SqueezeExcite(hidden, c.reduction))
+                layers.append(SqueezeExcite(hidden, reduction))
             case "eca":
                 layers.append(EfficientChannelAttention(hidden, nn.Sigmoid()))
             case "ecah":
@@ -162,13 +175,19 @@ class LocalFeedForward(nn.Module):
 class LocalBlock(nn.Module):
     """Attention over all tokens, then the local feed-forward."""
 
-    def __init__(self, config: LocalViTConfig, rate: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        attn: nn.Module,
+        local: LocalFeedForward,
+        *,
+        drop_path: float = 0.0,
+        eps: float = 1e-6,
+    ) -> None:
         super().__init__()
-        c = config
-        self.norm1 = nn.LayerNorm(c.embed_dim, EPS)
-        self.attn = Attention(c.embed_dim, c.num_heads, qkv_bias=c.qkv_bias, drop=c.drop_rate)
-        self.drop_path = StochasticDepth(rate)
-        self.local = LocalFeedForward(c.embed_dim, c)
+        self.norm1, self.attn = nn.LayerNorm(dim, eps), attn
+        self.drop_path = StochasticDepth(drop_path)
+        self.local = local
 
     def forward(
         self, x: Float[Tensor, "b n d"], grid: Grid, queries: int | None = None
@@ -181,8 +200,9 @@ class LocalBlock(nn.Module):
             queries: go on with the first k tokens alone, which are not on the grid; with all
                 where it is None.
         """
-        x = x[:, :queries] + self.drop_path(self.attn(self.norm1(x), grid, queries))
-        return self.local(x, grid) if queries is None else x
+        if queries is None:
+            return self.local(x + self.drop_path(self.attn(self.norm1(x), grid)), grid)
+        return x[:, :queries] + self.drop_path(self.attn(self.norm1(x), grid, queries))
 
 
 class LocalViT(Backbone):
@@ -199,8 +219,16 @@ class LocalViT(Backbone):
             drop_rate=c.drop_rate,
         )
         self.stem = Stem(stem, PatchEmbed(c.patch_size, c.in_chans, c.embed_dim))
-        self.blocks = nn.ModuleList(LocalBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
-        self.norm = nn.LayerNorm(c.embed_dim, EPS)
+        self.blocks = nn.ModuleList(
+            LocalBlock(
+                c.embed_dim,
+                Attention(c.embed_dim, c.num_heads, qkv_bias=c.qkv_bias, drop=c.drop_rate),
+                self.feed_forward(),
+                drop_path=rate,
+            )
+            for rate in ramp(c.drop_path_rate, c.depth)
+        )
+        self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
         names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
         stride = (c.patch_size, c.patch_size)
         self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
@@ -221,6 +249,18 @@ class LocalViT(Backbone):
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x[:, 0])
+
+    def feed_forward(self) -> LocalFeedForward:
+        """Make the local feed-forward of a block."""
+        c = self.config
+        return LocalFeedForward(
+            c.embed_dim,
+            int(c.embed_dim * c.mlp_ratio),
+            act=c.act,
+            excite=c.excite,
+            reduction=c.reduction,
+            depthwise=c.depthwise,
+        )
 
     def spine(self) -> list[nn.Module]:
         """Return the stem, the blocks and the last norm."""
