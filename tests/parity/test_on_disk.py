@@ -13,6 +13,7 @@ from tests.parity.compare import format_of, peers
 pytestmark = pytest.mark.peers
 
 PYRAMIDS = {
+    "cvt_13": {"image_size": (32, 32), "depth": (1, 2, 3)},
     "pvt_tiny": {"image_size": (32, 32), "depth": (1, 1, 1, 1)},
     "pvt_v2_b0": {"image_size": (32, 32), "depth": (1, 1, 1, 1)},
     "mit_b0": {"image_size": (32, 32), "depth": (1, 1, 1, 1)},

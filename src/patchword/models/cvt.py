@@ -1,0 +1,296 @@
+"""CvT: the Convolutional vision Transformer.
+
+Paper      Wu et al., "CvT: Introducing Convolutions to Vision Transformers", ICCV 2021,
+           arXiv:2103.15808
+Reference  github.com/microsoft/CvT, lib/models/cls_cvt.py
+Departures none; transformers runs the same weights with the exact GELU (`act`)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.claim import Claim
+from patchword.data.frame import Frame
+from patchword.errors import ShapeError
+from patchword.features import Backbone, Features, Level, Trace
+from patchword.layers import (
+    Attend,
+    Block,
+    Grid,
+    Mlp,
+    merge_heads,
+    ramp,
+    split_heads,
+    to_map,
+    to_tokens,
+    truncated,
+)
+from patchword.weights import Format, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class CvTConfig:
+    """Table 2 of the paper; what is a tuple has an entry per stage."""
+
+    image_size: tuple[int, int] = (224, 224)  # rows, columns; others are read as well
+    patch_size: tuple[int, ...] = (7, 3, 3)  # pixels, then cells of the stage before, per side
+    stride: tuple[int, ...] = (4, 2, 2)  # between patches, which overlap
+    padding: tuple[int, ...] = (2, 1, 1)  # zeros around the map that they are cut from
+    kv_stride: int = 2  # cells per side that a key stands for
+    in_chans: int = 3  # channels of an image
+    embed_dim: tuple[int, ...] = (64, 192, 384)  # channels of a token
+    depth: tuple[int, ...] = (1, 2, 10)  # blocks
+    num_heads: tuple[int, ...] = (1, 3, 6)
+    mlp_ratio: float = 4.0  # hidden channels of the MLP per channel of a token
+    act: Literal["quick", "exact"] = "quick"  # how the MLP computes its GELU
+    drop_rate: float = 0.0  # dropout: before the blocks, after each projection and MLP layer
+    drop_path_rate: float = 0.0  # stochastic depth of the last block; 0 up to its stage's first
+    norm_eps: float = 1e-5
+
+    def build(self) -> "CvT":
+        """Make the backbone, with fresh weights."""
+        return CvT(self)
+
+
+CVT_13 = CvTConfig()
+CVT_21 = CvTConfig(depth=(1, 4, 16))
+CVT_W24 = CvTConfig(embed_dim=(192, 768, 1024), depth=(2, 2, 20), num_heads=(3, 12, 16))
+
+VARIANTS = {
+    "cvt_13": CVT_13,
+    "cvt_13_384": replace(CVT_13, image_size=(384, 384)),
+    "cvt_21": CVT_21,
+    "cvt_21_384": replace(CVT_21, image_size=(384, 384)),
+    "cvt_w24_384": replace(CVT_W24, image_size=(384, 384)),
+}
+
+CLAIMS = {
+    "cvt_13": Claim(params=20.0, macs=4.57, top1=81.6, source="README"),
+    "cvt_13_384": Claim(params=20.0, top1=83.0, source="README"),
+    "cvt_21": Claim(params=31.62, macs=7.18, top1=82.5, source="README"),
+    "cvt_21_384": Claim(params=31.62, top1=83.3, source="README"),
+    "cvt_w24_384": Claim(params=277.0, macs=193.2, top1=87.6, source="README, from ImageNet-22k"),
+}
+
+PREPROCESSING = Frame(
+    image_size=(224, 224), crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
+
+LAYER = "encoder.stages.#.layers.#"
+FORMATS = (
+    Format(
+        "authors",
+        Rule("stage#.cls_token", "stages.#.embed.class_token"),
+        Rule("stage#.patch_embed.*", "stages.#.embed.*"),
+        Rule("stage#.blocks.*", "stages.#.blocks.*"),
+        Rule("norm.*", "norm.*"),
+        head=(Rule("head.*", "head.label.*"),),
+    ),
+    Format(
+        "transformers",
+        Rule("encoder.stages.#.cls_token", "stages.#.embed.class_token"),
+        *(
+            Rule(
+                f"encoder.stages.#.embedding.convolution_embeddings.{theirs}.*",
+                f"stages.#.embed.{ours}.*",
+            )
+            for theirs, ours in (("projection", "proj"), ("normalization", "norm"))
+        ),
+        *(
+            Rule(
+                f"{LAYER}.attention.attention.convolution_projection_{whole}"
+                f".convolution_projection.{theirs}.*",
+                f"stages.#.blocks.#.attn.conv_proj_{whole[0]}.{ours}.*",
+            )
+            for whole in ("query", "key", "value")
+            for theirs, ours in (("convolution", "conv"), ("normalization", "bn"))
+        ),
+        *(
+            Rule(
+                f"{LAYER}.attention.attention.projection_{whole}.*",
+                f"stages.#.blocks.#.attn.proj_{whole[0]}.*",
+            )
+            for whole in ("query", "key", "value")
+        ),
+        Rule(f"{LAYER}.attention.output.dense.*", "stages.#.blocks.#.attn.proj.*"),
+        Rule(f"{LAYER}.layernorm_before.*", "stages.#.blocks.#.norm1.*"),
+        Rule(f"{LAYER}.layernorm_after.*", "stages.#.blocks.#.norm2.*"),
+        Rule(f"{LAYER}.intermediate.dense.*", "stages.#.blocks.#.mlp.fc1.*"),
+        Rule(f"{LAYER}.output.dense.*", "stages.#.blocks.#.mlp.fc2.*"),
+        head=(  # their last norm stands outside the backbone
+            Rule("layernorm.*", "backbone.norm.*"),
+            Rule("classifier.*", "head.label.*"),
+        ),
+        root=("cvt.",),
+    ),
+)
+
+
+class QuickGELU(nn.Module):
+    """An approximation of GELU by a sigmoid (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return x sigmoid(1.702 x)."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+class ConvProjection(nn.Module):
+    """What queries, keys or values are projected from: each cell with its neighbours (3.2)."""
+
+    def __init__(self, dim: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, 3, stride, padding=1, groups=dim, bias=False)
+        self.bn = nn.BatchNorm2d(dim)
+
+    def forward(self, x: Float[Tensor, "b c rows columns"]) -> Float[Tensor, "b n c"]:
+        """Return a token per `stride` cells along each axis, row by row."""
+        return to_tokens(self.bn(self.conv(x)))
+
+
+class ConvAttention(nn.Module):
+    """Attention whose queries, keys and values are convolved first; a class token is not.
+
+    Scores are divided by the root of all the channels, not of a head's (in the authors' code).
+    """
+
+    def __init__(self, dim: int, num_heads: int, kv_stride: int, *, drop: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.conv_proj_q = ConvProjection(dim, 1)
+        self.conv_proj_k = ConvProjection(dim, kv_stride)
+        self.conv_proj_v = ConvProjection(dim, kv_stride)
+        self.proj_q, self.proj_k, self.proj_v = (nn.Linear(dim, dim) for _ in range(3))
+        self.attend = Attend()
+        self.proj = nn.Linear(dim, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], grid: Grid, queries: int | None = None
+    ) -> Float[Tensor, "b k d"]:
+        """Mix tokens.
+
+        Args:
+            x: n tokens per image.
+            grid: the cells that the last tokens are.
+            queries: answer for the first k tokens alone, none of them a cell; for all n where it
+                is None.
+        """
+        cells = to_map(x, grid).contiguous(memory_format=torch.channels_last)
+        token = x[:, : x.shape[1] - grid[0] * grid[1]]
+
+        def read(project: nn.Module) -> Tensor:
+            found = project(cells)
+            return torch.cat([token, found], dim=1) if token.shape[1] else found
+
+        q = read(self.conv_proj_q) if queries is None else token[:, :queries]
+        scale = self.num_heads**-0.5  # Attend divides by the root of a head's channels
+        q = F.linear(q, self.proj_q.weight * scale, self.proj_q.bias * scale)
+        k, v = self.proj_k(read(self.conv_proj_k)), self.proj_v(read(self.conv_proj_v))
+        q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
+        return self.drop(self.proj(merge_heads(self.attend(q, k, v))))
+
+
+class ConvEmbed(nn.Module):
+    """From the stage before, or from an image, to a stage's tokens (section 3.1)."""
+
+    def __init__(self, config: CvTConfig, stage: int) -> None:
+        super().__init__()
+        c = config
+        before, dim = (c.in_chans, *c.embed_dim)[stage : stage + 2]
+        self.proj = nn.Conv2d(
+            before, dim, c.patch_size[stage], c.stride[stage], padding=c.padding[stage]
+        )
+        self.norm = nn.LayerNorm(dim, c.norm_eps)
+        last = stage + 1 == len(c.depth)
+        self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if last else None
+        if self.class_token is not None:
+            nn.init.trunc_normal_(self.class_token, std=0.02)
+        self.drop = nn.Dropout(c.drop_rate)
+
+    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return a token per patch, in the last stage after the class token, and their grid."""
+        x = self.proj(x)
+        grid = (x.shape[2], x.shape[3])
+        x = self.norm(to_tokens(x))
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        return self.drop(x), grid
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution (figure 2)."""
+
+    def __init__(self, config: CvTConfig, stage: int) -> None:
+        super().__init__()
+        c, dim, last = config, config.embed_dim[stage], stage + 1 == len(config.depth)
+        act = QuickGELU if c.act == "quick" else nn.GELU
+        self.embed = ConvEmbed(c, stage)
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                ConvAttention(dim, c.num_heads[stage], c.kv_stride, drop=c.drop_rate),
+                Mlp(dim, int(dim * c.mlp_ratio), act=act, drop=c.drop_rate),
+                drop_path=rate,
+                eps=c.norm_eps,
+            )
+            for rate in ramp(c.drop_path_rate if last else 0.0, c.depth[stage])
+        )
+
+    def forward(
+        self, x: Float[Tensor, "b c rows columns"], queries: int | None = None
+    ) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return the tokens as the last block leaves them, the first `queries` alone if given."""
+        x, grid = self.embed(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, grid, queries if i + 1 == len(self.blocks) else None)
+        return x, grid
+
+
+class CvT(Backbone):
+    """Stages of blocks on ever coarser grids, without positions, the last with a class token."""
+
+    def __init__(self, config: CvTConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.stages = nn.ModuleList(Stage(c, stage) for stage in range(len(c.depth)))
+        self.width, self.head_std = c.embed_dim[-1], 0.02
+        self.norm = nn.LayerNorm(self.width, c.norm_eps)
+        step, levels = 1, []
+        for stage, dim in enumerate(c.embed_dim):
+            step *= c.stride[stage]
+            levels.append(Level(f"stages.{stage}", dim, (step, step)))
+        self.levels = (*levels, Level("final", self.width, (step, step)))
+        last = f"stages.{len(c.depth) - 1}.blocks.{c.depth[-1] - 1}"
+        self.silent = (f"{last}.attn.conv_proj_q.*",)  # the class token's query is not convolved
+        self.apply(truncated)
+
+    def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
+        """Encode images; `taps` are stages, or `final`."""
+        trace = Trace(self, taps)
+        if images.shape[1] != self.config.in_chans:
+            raise ShapeError(
+                f"the images have {images.shape[1]} channels; "
+                f"this model reads {self.config.in_chans}"
+            )
+        *lower, last = self.stages
+        x = images.contiguous(memory_format=torch.channels_last)  # as every later map is
+        for i, stage in enumerate(lower):
+            x, grid = stage(x)
+            trace.tokens(f"stages.{i}", x, grid)
+            x = to_map(x, grid)
+        whole = bool(taps) or self.training  # in training every batch norm keeps its statistics
+        x, grid = last(x, None if whole else 1)
+        trace.tokens(f"stages.{len(lower)}", x, grid)
+        x = self.norm(x)
+        trace.tokens("final", x, grid)
+        return trace.features(x[:, 0])
+
+    def spine(self) -> list[nn.Module]:
+        """Return each stage's embedding and blocks in turn, and the last norm."""
+        return [*(m for m in self.modules() if isinstance(m, (ConvEmbed, Block))), self.norm]
