@@ -45,6 +45,7 @@ PARTS = {  # the only modules of a room that another may import
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
+    ("vt", "resnet"): "visual transformers follow the stages of a ResNet",
 }
 
 INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
