@@ -4,19 +4,27 @@ from dataclasses import replace
 
 from patchword.models.vt import VTConfig
 
-VT = VTConfig(
+VT = VTConfig(  # few channels, as products that nothing divides choose sharply
     image_size=(32, 48),
-    stem_dim=8,
-    embed_dim=(8, 16),
+    stem_dim=4,
+    embed_dim=(4, 4),
     depth=(1, 1, 2),
     num_tokens=3,
-    token_dim=12,
-    attn_dim=6,
+    token_dim=4,
+    attn_dim=2,
 )
 
 TINY = {
     "basic": VT,
-    "bottleneck": replace(VT, block="bottleneck", in_chans=2, depth=(1, 2, 3), image_size=(40, 33)),
+    "bottleneck": replace(
+        VT,
+        block="bottleneck",
+        in_chans=2,
+        embed_dim=(8, 4),
+        depth=(1, 1, 3),
+        token_dim=6,
+        image_size=(40, 33),
+    ),
 }
 FIXED = ()
 QUICK = {}  # no library has it

@@ -1,24 +1,17 @@
 """Visual Transformers by the paper's equations, image by image, under our names."""
 
 import torch
+import torch.nn.functional as F
 
 
 def classify(w, images, config):
-    """Return the logits of a network with weights `w`; running statistics are used."""
-    from patchword.models.resnet import ConvNorm, Stem, basic, bottleneck, stages
-
+    """Return the logits of a network with weights `w`; batch norms use running statistics."""
     c = config
-    stem = Stem(c.in_chans, ConvNorm(c.in_chans, c.stem_dim, 7, 2, act=torch.nn.ReLU()))
-    block = basic if c.block == "basic" else bottleneck
-    blocks = stages(c.stem_dim, c.embed_dim, c.depth[:-1], block)
-    x = images  # the ResNet is held elsewhere; what follows shares nothing with ours
-    for name, part in (("backbone.stem.", stem), ("backbone.stages.", blocks)):
-        own = {n: w[f"{name}{n}"] for n in part.state_dict()}
-        part = part.double().eval()
-        for stage in [part] if name.endswith("stem.") else part:
-            begin = "" if stage is part else f"{[*part].index(stage)}."
-            mine = {n.removeprefix(begin): t for n, t in own.items() if n.startswith(begin)}
-            x = torch.func.functional_call(stage, mine, (x,))
+    x = conv_norm(w, "backbone.stem.conv", images, 2).relu()
+    x = F.max_pool2d(x, 3, 2, padding=1)
+    for i, depth in enumerate(c.depth[:-1]):
+        for k in range(depth):
+            x = residual(w, f"backbone.stages.{i}.{k}", x, 2 if i and not k else 1, c.block)
     logits = []
     for image in x.flatten(2).mT:
         pixels, tokens = image, None
@@ -29,6 +22,25 @@ def classify(w, images, config):
         pooled = sum(tokens) / len(tokens)
         logits.append(pooled @ w["head.label.weight"].T + w["head.label.bias"])
     return torch.stack(logits)
+
+
+def conv_norm(w, at, x, stride):
+    kernel = w[f"{at}.conv.weight"]
+    x = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+    mean, variance = (w[f"{at}.norm.running_{part}"].detach() for part in ("mean", "var"))
+    scale = w[f"{at}.norm.weight"] / (variance + 1e-5).sqrt()
+    return (x - mean[:, None, None]) * scale[:, None, None] + w[f"{at}.norm.bias"][:, None, None]
+
+
+def residual(w, at, x, stride, block):
+    strides = (stride, 1) if block == "basic" else (1, stride, 1)
+    y = x
+    for n, step in enumerate(strides):
+        y = conv_norm(w, f"{at}.branch.{n}", y, step)
+        y = y if n + 1 == len(strides) else y.relu()
+    if f"{at}.shortcut.conv.weight" in w:
+        x = conv_norm(w, f"{at}.shortcut", x, stride)
+    return (x + y).relu()
 
 
 def softmax(scores, axis):

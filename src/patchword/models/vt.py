@@ -169,10 +169,10 @@ class VisualTransformer(nn.Module):
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b l d"]]:
         """Return the map and the tokens for the next module; the last leaves the map alone."""
         pixels = to_tokens(x)
-        tokens = self.transformer(self.tokenizer(pixels, tokens))
+        found = self.transformer(self.tokenizer(pixels, tokens))
         if self.projector is None:
-            return x, tokens
-        return to_map(self.projector(pixels, tokens), (x.shape[2], x.shape[3])), tokens
+            return x, found
+        return to_map(self.projector(pixels, found), (x.shape[2], x.shape[3])), found
 
 
 class VT(Backbone):
