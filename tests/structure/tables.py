@@ -54,6 +54,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("lrnet", "resnet"): "LR-Net is a ResNet whose convolutions are local relations",
     ("sasa", "resnet"): "SASA is a ResNet whose 3x3 convolutions attend over windows",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
+    ("vt", "resnet"): "visual transformers follow the stages of a ResNet",
 }
 
 INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
