@@ -52,6 +52,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("swinv2", "swin"): "Swin V2 is Swin with other blocks and mergings",
     ("axial", "resnet"): "Axial-ResNet is a ResNet whose 3x3 convolutions attend along lines",
     ("lrnet", "resnet"): "LR-Net is a ResNet whose convolutions are local relations",
+    ("nonlocal_net", "resnet"): "a non-local network is a ResNet with further blocks",
     ("sasa", "resnet"): "SASA is a ResNet whose 3x3 convolutions attend over windows",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
     ("vt", "resnet"): "visual transformers follow the stages of a ResNet",
