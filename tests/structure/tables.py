@@ -45,6 +45,9 @@ PARTS = {  # the only modules of a room that another may import
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("bit", "resnet"): "BiT is a ResNet with other blocks, stem and norm",
+    ("hybrid", "vit"): "a hybrid is ViT with patches of a convnet's map",
+    ("hybrid", "bit"): "its convolutions are BiT's",
+    ("hybrid", "resnet"): "its stem is a ResNet's",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 
