@@ -48,6 +48,9 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("hybrid", "vit"): "a hybrid is ViT with patches of a convnet's map",
     ("hybrid", "bit"): "its convolutions are BiT's",
     ("hybrid", "resnet"): "its stem is a ResNet's",
+    ("senet", "resnet"): "SENet is a ResNet with one more part in a block",
+    ("sknet", "resnet"): "SKNet is a ResNet with another convolution in a block",
+    ("resnest", "resnet"): "ResNeSt is a ResNet with another convolution in a block, and stem",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 
