@@ -115,18 +115,25 @@ def has_transformers(config):
     return True
 
 
-def jax(golden):
-    """Answer as Google's ViT, with the tanh approximation from which ours departs."""
+def sizes(golden):
+    """Return the settings that Google's arguments give, for a ViT and for a hybrid."""
     kwargs, batch = golden.kwargs, golden.image
-    config = ViTConfig(
-        image_size=tuple(batch.shape[2:]),
-        patch_size=kwargs["patches"][0],
-        in_chans=batch.shape[1],
-        embed_dim=kwargs["hidden_size"],
-        depth=kwargs["num_layers"],
-        num_heads=kwargs["num_heads"],
-        mlp_ratio=kwargs["mlp_dim"] / kwargs["hidden_size"],
-    )
+    mean = kwargs.get("classifier") == "gap"
+    return {
+        "image_size": tuple(batch.shape[2:]),
+        "in_chans": batch.shape[1],
+        "embed_dim": kwargs["hidden_size"],
+        "depth": kwargs["num_layers"],
+        "num_heads": kwargs["num_heads"],
+        "mlp_ratio": kwargs["mlp_dim"] / kwargs["hidden_size"],
+        "prefix": () if mean else ("class",),
+        "pool": "mean" if mean else "token",
+    }
+
+
+def google_s(golden, config):
+    """Return a classifier with Google's weights, and its GELU, from which ours departs."""
+    kwargs = golden.kwargs
     model = classifier(config.build(), kwargs["num_classes"])
     if "representation_size" in kwargs:
         hidden = nn.Linear(config.embed_dim, kwargs["representation_size"])
@@ -136,7 +143,13 @@ def jax(golden):
         if isinstance(part, nn.GELU):
             part.approximate = "tanh"
     fill(model, from_jax(golden.weights, config))
-    return {"logits": model.eval()(batch)}
+    return model.eval()
 
 
-GOLDENS = {"orig_vit_jax_": jax, "orig_vit_jax_hybrid_": None}  # hybrids are planned
+def jax(golden):
+    """Answer as Google's ViT."""
+    config = ViTConfig(patch_size=golden.kwargs["patches"][0], **sizes(golden))
+    return {"logits": google_s(golden, config)(golden.image)}
+
+
+GOLDENS = {"orig_vit_jax_": jax}

@@ -1,5 +1,7 @@
 """Google's names of a ViT's tensors, and theirs of a hybrid's."""
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,9 @@ def from_jax(given: dict[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:
     """Return Google's tensors under our names, their kernels the other way round."""
     dim = config.embed_dim
     embedding = given["embedding/kernel"].permute(3, 2, 0, 1)
-    ours = {"stem.prefix.class_token": given["cls"], "stem.patch_embed.proj.weight": embedding}
+    ours = {"stem.patch_embed.proj.weight": embedding}
+    if "cls" in given:
+        ours["stem.prefix.class_token"] = given["cls"]
     ours["stem.patch_embed.proj.bias"] = given["embedding/bias"]
     ours["stem.position.table"] = given["Transformer/posembed_input/pos_embedding"]
 
@@ -34,10 +38,33 @@ def from_jax(given: dict[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:
         linear(f"{new}.mlp.fc1", f"{old}/MlpBlock_3/Dense_0")
         linear(f"{new}.mlp.fc2", f"{old}/MlpBlock_3/Dense_1")
     norm("norm", "Transformer/encoder_norm")
+    ours |= convnet_from_jax(given)
     ours = {f"backbone.{name}": tensor for name, tensor in ours.items()}
     if "pre_logits/kernel" in given:
         linear("head.label.0", "pre_logits")
         linear("head.label.2", "head")
     else:
         linear("head.label", "head")
+    return ours
+
+
+def convnet_from_jax(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a hybrid's convnet, if there are any, under our names."""
+    staged = any(name.startswith("block") for name in given)
+    ours: dict[str, Tensor] = {}
+    for name, tensor in given.items():
+        found = re.fullmatch(r"(?:block(\d+)/unit(\d+)/)?(conv|gn)(\w+?)/(\w+)", name)
+        if found is None:
+            continue
+        stage, unit, part, which, kind = found.groups()
+        which = which.strip("_")
+        if which == "root":
+            place = "stem.conv" if staged else "conv"
+        else:
+            place = "shortcut" if which == "proj" else f"branch.{int(which) - 1}"
+            place = f"stages.{int(stage) - 1}.{int(unit) - 1}.{place}"
+        part = "conv" if part == "conv" else "norm"
+        kind = "bias" if kind == "bias" else "weight"
+        tensor = tensor.permute(3, 2, 0, 1) if part == "conv" else tensor.flatten()
+        ours[f"stem.patch_embed.convnet.{place}.{part}.{kind}"] = tensor
     return ours

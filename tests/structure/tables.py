@@ -54,6 +54,12 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("lrnet", "resnet"): "LR-Net is a ResNet whose convolutions are local relations",
     ("nonlocal_net", "resnet"): "a non-local network is a ResNet with further blocks",
     ("sasa", "resnet"): "SASA is a ResNet whose 3x3 convolutions attend over windows",
+    ("hybrid", "vit"): "a hybrid is ViT with patches of a convnet's map",
+    ("hybrid", "bit"): "its convolutions are BiT's",
+    ("hybrid", "resnet"): "its stem is a ResNet's",
+    ("senet", "resnet"): "SENet is a ResNet with one more part in a block",
+    ("sknet", "resnet"): "SKNet is a ResNet with another convolution in a block",
+    ("resnest", "resnet"): "ResNeSt is a ResNet with another convolution in a block, and stem",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
     ("vt", "resnet"): "visual transformers follow the stages of a ResNet",
 }

@@ -1,0 +1,201 @@
+"""Hybrid ViT: a transformer over the last map of a ResNet.
+
+Paper      Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929, section
+           3.1; the smaller ones from Steiner et al. 2021, arXiv:2106.10270
+Reference  github.com/google-research/vision_transformer, vit_jax/models_resnet.py; timm's
+           vision_transformer_hybrid.py
+Departures ViT's; as in timm, group norms add 1e-5 to the variance (`group_eps`; Google's 1e-6) and
+           kernels are divided by the root of variance + 1e-8 (Google's by deviation + 1e-5)
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchword.claim import Claim
+from patchword.data.frame import Frame
+from patchword.errors import ShapeError
+from patchword.layers import Grid, PatchEmbed
+from patchword.layers.grid import strided
+from patchword.models.bit import StdConv
+from patchword.models.resnet import Residual, Stem, stages
+from patchword.models.vit import ViT, ViTConfig
+from patchword.weights import Format, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridConfig(ViTConfig):
+    """ViT's settings; `patch_size` is the pixels of a token's side, the stem's stride included."""
+
+    patch_size: int = 16
+    stem_dim: int = 64  # channels after the convnet's first convolution
+    stem_depth: tuple[int, ...] = (3, 4, 9)  # blocks of its stages; with none, no more follows
+    group_eps: float = 1e-5  # of the convnet's norms
+
+    @property
+    def stem_stride(self) -> int:
+        """Pixels of the side of one cell of the convnet's last map."""
+        return 4 * 2 ** max(len(self.stem_depth) - 1, 0)
+
+    def build(self) -> ViT:
+        """Make the backbone, with fresh weights."""
+        return ViT(self, HybridEmbed(self))
+
+
+def sized(config: HybridConfig, side: int) -> HybridConfig:
+    """Return the same network for square images of another side, in pixels."""
+    return replace(config, image_size=(side, side))
+
+
+TINY = HybridConfig(patch_size=32, stem_depth=(), embed_dim=192, num_heads=3)
+SMALL = HybridConfig(patch_size=32, stem_depth=(2, 2, 2, 2), embed_dim=384, num_heads=6)
+BASE = HybridConfig()
+LARGE = HybridConfig(patch_size=32, stem_depth=(3, 4, 6, 3), embed_dim=1024, depth=24, num_heads=16)
+
+VARIANTS = {
+    "vit_tiny_r_s16_p8_224": TINY,
+    "vit_tiny_r_s16_p8_384": sized(TINY, 384),
+    "vit_small_r26_s32_224": SMALL,
+    "vit_small_r26_s32_384": sized(SMALL, 384),
+    "vit_base_r26_s32_224": replace(SMALL, embed_dim=768, num_heads=12),
+    "vit_base_r50_s16_224": BASE,
+    "vit_base_r50_s16_384": sized(BASE, 384),
+    "vit_large_r50_s32_224": LARGE,
+    "vit_large_r50_s32_384": sized(LARGE, 384),
+}
+
+README = "README of vision_transformer: fine-tuned from ImageNet-21k"
+CLAIMS = {"vit_base_r50_s16_384": Claim(top1=83.72, source=README)}
+
+PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+FORMATS = (
+    Format(
+        "timm",
+        Rule("cls_token", "stem.prefix.class_token"),
+        Rule("pos_embed", "stem.position.table"),
+        Rule("patch_embed.backbone.conv.*", "stem.patch_embed.convnet.conv.conv.*"),
+        Rule("patch_embed.backbone.norm.*", "stem.patch_embed.convnet.conv.norm.*"),
+        Rule("patch_embed.backbone.stem.conv.*", "stem.patch_embed.convnet.stem.conv.conv.*"),
+        Rule("patch_embed.backbone.stem.norm.*", "stem.patch_embed.convnet.stem.conv.norm.*"),
+        *(
+            Rule(
+                f"patch_embed.backbone.stages.#.blocks.#.{theirs}.*",
+                f"stem.patch_embed.convnet.stages.#.#.{ours}.*",
+            )
+            for theirs, ours in (
+                ("conv1", "branch.0.conv"),
+                ("norm1", "branch.0.norm"),
+                ("conv2", "branch.1.conv"),
+                ("norm2", "branch.1.norm"),
+                ("conv3", "branch.2.conv"),
+                ("norm3", "branch.2.norm"),
+                ("downsample", "shortcut"),
+            )
+        ),
+        Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
+        Rule("blocks.#.*", "blocks.#.*"),
+        Rule("norm.*", "norm.*"),
+        head=(Rule("head.*", "head.label.*"),),
+    ),
+)
+
+
+class SameConv(StdConv):
+    """A standardised convolution padded as TensorFlow's: what is uneven goes right and below."""
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
+        """Convolve a map; its sides are divided by the stride, and rounded up."""
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        steps = [-(-side // stride) - 1 for side in input.shape[2:]]
+        reached = [step * stride + kernel for step in steps]
+        total = [max(end - side, 0) for end, side in zip(reached, input.shape[2:], strict=True)]
+        top, left = (around // 2 for around in total)
+        below, right = (around % 2 for around in total)
+        if below or right:
+            input = F.pad(input, (0, right, 0, below))
+        return F.conv2d(input, self.standardised(), None, self.stride, (top, left))
+
+
+class SamePool(nn.Module):
+    """The maximum of 3x3 cells at a stride of 2, padded as TensorFlow's, without a copy."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c H W"]:
+        """Halve a map's sides, rounded up: odd ones are padded on both sides, even ones after."""
+        odd = (x.shape[2] % 2, x.shape[3] % 2)
+        return F.max_pool2d(x, 3, 2, odd, ceil_mode=True)
+
+
+class ConvNorm(nn.Module):
+    """A standardised convolution, group norm, and perhaps ReLU."""
+
+    def __init__(
+        self, conv: SameConv, eps: float, act: nn.Module | None = None, *, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.GroupNorm(32, conv.out_channels, eps)
+        self.act = act or nn.Identity()
+        nn.init.constant_(self.norm.weight, gain)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
+        """Convolve, normalise, activate."""
+        return self.act(self.norm(self.conv(x)))
+
+
+def bottleneck(
+    dim_in: int, dim: int, stride: int, drop_path: float, *, eps: float = 1e-5
+) -> Residual:
+    """Return ResNet's bottleneck with these norms; the last one's gain starts at 0."""
+    hidden = dim // 4
+    branch = nn.Sequential(
+        ConvNorm(SameConv(dim_in, hidden, 1), eps, nn.ReLU(inplace=True)),
+        ConvNorm(SameConv(hidden, hidden, 3, stride), eps, nn.ReLU(inplace=True)),
+        ConvNorm(SameConv(hidden, dim, 1), eps, gain=0.0),
+    )
+    if (dim_in, stride) == (dim, 1):
+        return Residual(branch, nn.Identity(), drop_path)
+    return Residual(branch, ConvNorm(SameConv(dim_in, dim, 1, stride), eps), drop_path)
+
+
+def convnet(config: HybridConfig) -> nn.Module:
+    """Return the stem of a ResNet, and those of its stages that there are."""
+    c = config
+    root = ConvNorm(SameConv(c.in_chans, c.stem_dim, 7, 2), c.group_eps, nn.ReLU(inplace=True))
+    stem = Stem(c.in_chans, root, SamePool())
+    if not c.stem_depth:
+        return stem
+    dims = [4 * c.stem_dim * 2**i for i in range(len(c.stem_depth))]
+    made = stages(c.stem_dim, dims, c.stem_depth, partial(bottleneck, eps=c.group_eps))
+    return nn.Sequential(OrderedDict(stem=stem, stages=nn.Sequential(*made)))
+
+
+class HybridEmbed(PatchEmbed):
+    """Tokens are patches, of one cell most often, of a convnet's map instead of the image."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        c = config
+        cells, uneven = divmod(c.patch_size, c.stem_stride)
+        if uneven or not cells:
+            raise ShapeError(
+                f"the convnet's stride is {c.stem_stride}: patch_size must be a multiple of it"
+            )
+        wide = c.stem_dim * (2 ** (len(c.stem_depth) + 1) if c.stem_depth else 1)
+        super().__init__(cells, wide, c.embed_dim)
+        self.convnet, self.pixels = convnet(c), c.patch_size
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return the tokens, row by row, and the grid they lie on.
+
+        Raises:
+            ShapeError: the channels are others, or the map cannot be cut into patches.
+        """
+        if self.patch_size > 1:
+            fault, _ = strided(tuple(images.shape[2:]), (self.pixels, self.pixels))
+            if fault:
+                raise ShapeError(fault)
+        return super().forward(self.convnet(images))
