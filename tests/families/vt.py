@@ -20,7 +20,7 @@ TINY = {
         VT,
         block="bottleneck",
         in_chans=2,
-        embed_dim=(8, 4),
+        num_tokens=5,
         depth=(1, 1, 3),
         token_dim=6,
         image_size=(40, 33),

@@ -90,7 +90,7 @@ VARIANTS = {
     "vil_small": SMALL,
     "vil_medium_deep": MEDIUM_DEEP,
     "vil_medium_wide": MEDIUM_WIDE,
-    "vil_tiny_rpe": replace(TINY, depth=(1, 2, 8, 1), position=RELATIVE),
+    "vil_tiny_rpe": replace(TINY, position=RELATIVE),
     "vil_small_rpe": replace(SMALL, position=RELATIVE),
     "vil_medium_deep_rpe": replace(MEDIUM_DEEP, position=RELATIVE),
     "vil_small_full": replace(SMALL, local=(False,) * 4),
