@@ -14,12 +14,16 @@ from patchword.layers.depth import depth_masks as depth_masks
 from patchword.layers.depth import dropping as dropping
 from patchword.layers.depth import ramp as ramp
 from patchword.layers.grid import Grid as Grid
+from patchword.layers.grid import admit as admit
 from patchword.layers.grid import strided as strided
 from patchword.layers.grid import to_map as to_map
 from patchword.layers.grid import to_tokens as to_tokens
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
+from patchword.layers.normed import Normed as Normed
+from patchword.layers.normed import fold as fold
+from patchword.layers.normed import fold_into as fold_into
 from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition
@@ -28,7 +32,9 @@ from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.window import OffsetBias as OffsetBias
 from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import from_windows as from_windows
+from patchword.layers.window import offset_index as offset_index
 from patchword.layers.window import relative_index as relative_index
 from patchword.layers.window import to_windows as to_windows

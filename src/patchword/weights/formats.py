@@ -47,6 +47,37 @@ class Rule:
         return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
 
 
+class Count(NamedTuple):
+    """Names that count blocks otherwise than the rules do, as from end to end of all stages.
+
+    How they count depends on how many blocks there are, so both take all names at once.
+    """
+
+    load: Callable[[Iterable[str]], dict[str, str]]  # theirs, each with the name in the rules
+    save: Callable[[Iterable[str]], dict[str, str]]  # names in the rules, each with theirs
+
+
+def normed(
+    parts: Mapping[str, str], linear: str, norm: str, view: View | None = None
+) -> list[Rule]:
+    """Return the rules about layers' `Normed` maps: our names of them, and theirs.
+
+    Args:
+        parts: ours -> theirs.
+        linear: what they call the map in it.
+        norm: what they call its batch norm.
+        view: of the map's weights.
+    """
+    return [
+        rule
+        for ours, theirs in parts.items()
+        for rule in (
+            Rule(f"{theirs}.{linear}.weight", f"{ours}.linear.weight", view),
+            Rule(f"{theirs}.{norm}.*", f"{ours}.bn.*"),
+        )
+    ]
+
+
 def rename(name: str, old: str, new: str) -> str | None:
     """Return a name under a pattern's other side, or None where the pattern is not about it."""
     pattern = re.escape(old).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
@@ -68,6 +99,7 @@ class Format:
         ignore: their tensors, without the root, that have no part in our network.
         derived: makes those of their tensors that a backbone's config decides, such as tables of
             indices, named without the root; they are written, and ignored when read.
+        count: how their names are turned into those on the rules' left side, and back.
     """
 
     def __init__(
@@ -78,8 +110,10 @@ class Format:
         root: tuple[str, ...] = ("",),
         ignore: tuple[str, ...] = (),
         derived: Callable[[Any], Tensors] | None = None,
+        count: Count | None = None,
     ) -> None:
         self.name, self.root, self.ignore, self.derived = name, root, ignore, derived
+        self.count = count or Count(_as_they_are, _as_they_are)
         backbone = tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
         self.rules, self.head = backbone, head
 
@@ -103,6 +137,7 @@ class Format:
 
     def knows(self, names: Iterable[str]) -> bool:
         """Tell whether all names are of this format."""
+        names = self.count.load(names).values()
         return all(self._ours(name) is not None or self.ignores(name) for name in names)
 
     def load(self, theirs: Tensors) -> dict[str, Tensor]:
@@ -113,8 +148,9 @@ class Format:
         """
         parts: dict[str, list[Tensor | None]] = {}
         unknown: list[str] = []
+        counted = self.count.load(theirs)
         for name, tensor in theirs.items():
-            found = self._ours(name)
+            found = self._ours(counted[name])
             if found is not None:
                 new, part, rule = found
                 seen = tensor if rule.view is None else rule.view.load(tensor)
@@ -137,8 +173,6 @@ class Format:
         """
         root = self.root[0] if root is None else root
         result: dict[str, Tensor] = {}
-        if self.derived is not None and config is not None:
-            result |= {f"{root}{name}": tensor for name, tensor in self.derived(config).items()}
         for name, tensor in ours.items():
             for rule in (*self.rules, *self.head):
                 names = [rename(name, rule.ours, theirs) for theirs in rule.parts]
@@ -150,7 +184,15 @@ class Format:
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")
+        counted = self.count.save(result)
+        result = {counted[name]: tensor for name, tensor in result.items()}
+        if self.derived is not None and config is not None:
+            result |= {f"{root}{name}": tensor for name, tensor in self.derived(config).items()}
         return result
+
+
+def _as_they_are(names: Iterable[str]) -> dict[str, str]:
+    return {name: name for name in names}
 
 
 def _joined(name: str, pieces: list[Tensor | None]) -> Tensor:
