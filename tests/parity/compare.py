@@ -11,7 +11,7 @@ from patchword.features import Tap
 from patchword.heads.classify import classifier
 from patchword.weights import fill
 from tests.families import FAMILIES
-from tests.parity.peer import CLASSES, images, perturbed
+from tests.parity.peer import CLASSES, images, perturbed, settled
 
 FULL = 350_000_000  # parameters; a larger network is compared at two blocks of full width
 WORK = 200_000_000_000  # multiply-adds; beyond it the images' sides are halved
@@ -166,6 +166,7 @@ def compare(name, config) -> Iterator[Row]:
     for make in peers(name, config):
         peer = make()
         perturbed(peer.model, name).eval()
+        settled(peer, config)
         format_, weights = format_of(name, peer.format), peer.model.state_dict()
         ours = loaded(name, config, peer.format, weights)
         check_two_ways(format_, weights, ours, peer.root)

@@ -58,6 +58,20 @@ def perturbed(model, name):
     return model
 
 
+def settled(peer, config):
+    """Let a peer's batch norms take the statistics of images, so that signals keep their size."""
+    norms = [m for m in peer.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train().momentum = 1.0
+    if norms:
+        with torch.no_grad():
+            peer.see(peer.model, images(config, 8))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    peer.model.train().eval()  # some keep what they worked out in evaluation, as LeViT's biases
+
+
 @contextmanager
 def outputs(modules):
     """Gather what modules return inside the block: {name: module} -> {name: output}."""

@@ -1,5 +1,7 @@
 """Parts that more than one paper uses. They import torch, and nothing of ours but errors."""
 
+from patchword.layers.absolute import AbsoluteBias as AbsoluteBias
+from patchword.layers.absolute import offset_index as offset_index
 from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
 from patchword.layers.attention import Operator as Operator
@@ -18,6 +20,7 @@ from patchword.layers.depth import depth_masks as depth_masks
 from patchword.layers.depth import dropping as dropping
 from patchword.layers.depth import ramp as ramp
 from patchword.layers.grid import Grid as Grid
+from patchword.layers.grid import admit as admit
 from patchword.layers.grid import strided as strided
 from patchword.layers.grid import to_map as to_map
 from patchword.layers.grid import to_tokens as to_tokens
@@ -26,6 +29,9 @@ from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
 from patchword.layers.neighbourhood import LocalOperator as LocalOperator
+from patchword.layers.normed import Normed as Normed
+from patchword.layers.normed import fold as fold
+from patchword.layers.normed import fold_into as fold_into
 from patchword.layers.offset import OffsetBias as OffsetBias
 from patchword.layers.offset import cells as cells
 from patchword.layers.offset import offsets as offsets

@@ -9,6 +9,8 @@ from math import prod
 from jaxtyping import Float
 from torch import Tensor
 
+from patchword.errors import ShapeError
+
 Grid = tuple[int, ...]  # cells along each axis: (rows, columns), (frames, rows, columns), ...
 
 
@@ -40,3 +42,24 @@ def strided(
         f"the {what} is {'x'.join(map(str, size))} pixels and its sides must be multiples of "
         f"{'x'.join(map(str, stride))}: resize or pad it to {'x'.join(map(str, fits))}"
     ), grid
+
+
+def admit(
+    images: Float[Tensor, "b c *size"], in_chans: int, size: tuple[int, ...] | None = None
+) -> None:
+    """Let images through that a network can read.
+
+    Args:
+        images: as they come.
+        in_chans: how many channels it reads.
+        size: the only sides that it reads, in pixels; any if None.
+
+    Raises:
+        ShapeError: they are others.
+    """
+    channels, found = images.shape[1], tuple(images.shape[2:])
+    if channels != in_chans:
+        raise ShapeError(f"the images have {channels} channels; this model reads {in_chans}")
+    if size not in (None, found):
+        other, only = ("x".join(map(str, sides)) for sides in (found, size))
+        raise ShapeError(f"the images are {other} pixels; this model reads {only}: adapt it")

@@ -21,7 +21,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Attention, Block, Fitted, Grid, Mlp, Position, to_map, to_tokens
+from patchword.layers import Attention, Block, Fitted, Grid, Mlp, Position, admit, to_map, to_tokens
 from patchword.layers.position import resample, rms
 from patchword.weights import Format, Rule
 
@@ -156,11 +156,7 @@ class Stem(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
         """Return prefix tokens and patches, and the patches' grid."""
-        channels = self.patch_embed.in_channels
-        if images.shape[1] != channels:
-            raise ShapeError(
-                f"the images have {images.shape[1]} channels; this model reads {channels}"
-            )
+        admit(images, self.patch_embed.in_channels)
         grid = self.grid(images.shape[2:])
         x = self.drop(to_tokens(self.patch_embed(images)) + self.position(grid))
         return torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1), grid

@@ -21,7 +21,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Features, Level, Trace
 from patchword.layers import Attend, to_map, to_tokens
-from patchword.models.resnet import ConvNorm, Stem, basic, bottleneck, he, stages
+from patchword.models.resnet import ConvNorm, Stem, basic, bottleneck, conv, he, stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class VT(Backbone):
     def __init__(self, config: VTConfig) -> None:
         super().__init__()
         c = self.config = config
-        stem = ConvNorm(c.in_chans, c.stem_dim, 7, 2, act=nn.ReLU(inplace=True))
+        stem = ConvNorm(conv(c.in_chans, c.stem_dim, 7, 2), nn.ReLU(inplace=True))
         self.stem = Stem(c.in_chans, stem)
         block = basic if c.block == "basic" else bottleneck
         self.stages = stages(c.stem_dim, c.embed_dim, c.depth[:-1], block, c.drop_path_rate)

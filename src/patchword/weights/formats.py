@@ -52,6 +52,37 @@ class Rule:
 WILD = re.compile(r"\{(\d*)#(?:\+(\d+))?\}|#|\*")
 
 
+class Count(NamedTuple):
+    """Names that count blocks otherwise than the rules do, as from end to end of all stages.
+
+    How they count depends on how many blocks there are, so both take all names at once.
+    """
+
+    load: Callable[[Iterable[str]], dict[str, str]]  # theirs, each with the name in the rules
+    save: Callable[[Iterable[str]], dict[str, str]]  # names in the rules, each with theirs
+
+
+def normed(
+    parts: Mapping[str, str], linear: str, norm: str, view: View | None = None
+) -> list[Rule]:
+    """Return the rules about layers' `Normed` maps: our names of them, and theirs.
+
+    Args:
+        parts: ours -> theirs.
+        linear: what they call the map in it.
+        norm: what they call its batch norm.
+        view: of the map's weights.
+    """
+    return [
+        rule
+        for ours, theirs in parts.items()
+        for rule in (
+            Rule(f"{theirs}.{linear}.weight", f"{ours}.linear.weight", view),
+            Rule(f"{theirs}.{norm}.*", f"{ours}.bn.*"),
+        )
+    ]
+
+
 def rename(name: str, old: str, new: str) -> str | None:
     """Return a name under a pattern's other side, or None where the pattern is not about it."""
     (pattern, counts), (_, others) = _read(old), _read(new)
@@ -94,6 +125,7 @@ class Format:
             indices, named without the root; they are written, and ignored when read.
         copies: says which of a backbone's tensors they keep under a second name: second to first,
             without the root. They are written twice; `ignore` the second when read.
+        count: how their names are turned into those on the rules' left side, and back.
     """
 
     def __init__(
@@ -105,9 +137,10 @@ class Format:
         ignore: tuple[str, ...] = (),
         derived: Callable[[Any], Tensors] | None = None,
         copies: Callable[[Any], Mapping[str, str]] | None = None,
+        count: Count | None = None,
     ) -> None:
         self.name, self.root, self.ignore, self.derived = name, root, ignore, derived
-        self.copies = copies
+        self.copies, self.count = copies, count or Count(_as_they_are, _as_they_are)
         backbone = tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
         self.rules, self.head = backbone, head
 
@@ -131,6 +164,7 @@ class Format:
 
     def knows(self, names: Iterable[str]) -> bool:
         """Tell whether all names are of this format."""
+        names = self.count.load(names).values()
         return all(self._ours(name) is not None or self.ignores(name) for name in names)
 
     def load(self, theirs: Tensors) -> dict[str, Tensor]:
@@ -141,8 +175,9 @@ class Format:
         """
         parts: dict[str, list[Tensor | None]] = {}
         unknown: list[str] = []
+        counted = self.count.load(theirs)
         for name, tensor in theirs.items():
-            found = self._ours(name)
+            found = self._ours(counted[name])
             if found is not None:
                 new, part, rule = found
                 seen = tensor if rule.view is None else rule.view.load(tensor)
@@ -165,8 +200,6 @@ class Format:
         """
         root = self.root[0] if root is None else root
         result: dict[str, Tensor] = {}
-        if self.derived is not None and config is not None:
-            result |= {f"{root}{name}": tensor for name, tensor in self.derived(config).items()}
         for name, tensor in ours.items():
             for rule in (*self.rules, *self.head):
                 names = [rename(name, rule.ours, theirs) for theirs in rule.parts]
@@ -178,10 +211,18 @@ class Format:
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")
+        counted = self.count.save(result)
+        result = {counted[name]: tensor for name, tensor in result.items()}
         if self.copies is not None and config is not None:
             twins = self.copies(config)
             result |= {f"{root}{new}": result[f"{root}{old}"] for new, old in twins.items()}
+        if self.derived is not None and config is not None:
+            result |= {f"{root}{name}": tensor for name, tensor in self.derived(config).items()}
         return result
+
+
+def _as_they_are(names: Iterable[str]) -> dict[str, str]:
+    return {name: name for name in names}
 
 
 def _joined(name: str, pieces: list[Tensor | None]) -> Tensor:
