@@ -55,5 +55,5 @@ def config(golden):
 
 GOLDENS = {
     "orig_localvit_": of_classifier("localvit", "authors", config),
-    "orig_localvit_tnt_": None,  # planned
+    **dict.fromkeys(("orig_localvit_pvt_", "orig_localvit_tnt_", "orig_localvit_swin_")),  # planned
 }
