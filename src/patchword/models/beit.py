@@ -38,7 +38,7 @@ from patchword.weights import Format, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class BEiTConfig:
-    """The paper's BEiT-B when it is fine-tuned (section 3.1, appendix H)."""
+    """The paper's BEiT-B when it is fine-tuned."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns; offsets are learned for these
     patch_size: int = 16  # pixels

@@ -36,7 +36,7 @@ from patchword.weights import Format, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class CaiTConfig:
-    """Table 2 of the paper."""
+    """The sizes of CaiT-S24, and what else the paper varies."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns; positions are made for these
     patch_size: int = 16  # pixels

@@ -4,7 +4,7 @@ Paper      d'Ascoli et al., "ConViT: Improving Vision Transformers with Soft Con
            Inductive Biases", ICML 2021, arXiv:2103.10697
 Reference  github.com/facebookresearch/convit, convit.py; timm's convit.py
 Departures the positional scores' bias, which their softmax cancels, is kept but not computed;
-           other image sizes work, oblong ones too, by the resampling of the authors' DeiT scripts
+           other image sizes work, oblong ones too, with positions resampled as in DeiT's scripts
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from patchword.weights import Format, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class ConViTConfig:
-    """Table 1 of the paper."""
+    """The sizes of ConViT-Ti, and what else the paper varies."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns; positions are made for these
     patch_size: int = 16  # pixels
@@ -101,7 +101,7 @@ class GatedAttend(Operator):
 
     @torch.no_grad()
     def localise(self, strength: float) -> None:
-        """Let each head look at one cell of a square around the query (section 3.1).
+        """Let each head look at one cell of a square around the query.
 
         Heads beyond the largest square number keep the directions that they have.
         """
@@ -157,7 +157,7 @@ def along(
 
 
 class GPSA(nn.Module):
-    """Gated positional self-attention: a convolution at first (section 3)."""
+    """Gated positional self-attention: a convolution at first."""
 
     def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
         super().__init__()

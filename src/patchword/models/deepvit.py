@@ -2,7 +2,7 @@
 
 Paper      Zhou et al., "DeepViT: Towards Deeper Vision Transformer", arXiv:2103.11886
 Reference  github.com/zhoudaquan/dvit_repo, models/deep_vision_transformer.py and layers.py
-Departures other image sizes work, by the resampling of the authors' DeiT scripts
+Departures other image sizes work: positions are resampled, bicubic as in DeiT's scripts
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from patchword.weights import Format, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class DeepViTConfig:
-    """Tables 5 and 8 of the paper, and what the authors' code adds for its best models."""
+    """The paper's sizes, and what the authors' code adds for its best models."""
 
     image_size: tuple[int, int] = (224, 224)  # rows, columns; positions are made for these
     patch_size: int = 16  # pixels
