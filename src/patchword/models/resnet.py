@@ -73,25 +73,28 @@ PREPROCESSING = Frame(
 )
 
 
-def plain_format(name: str) -> Format:
-    """Return the names that torchvision gave and timm kept; they number the stages from 1."""
-    parts = {
-        **{f"conv{i + 1}": f"branch.{i}.conv" for i in range(3)},
-        **{f"bn{i + 1}": f"branch.{i}.norm" for i in range(3)},
-        "downsample.0": "shortcut.conv",
-        "downsample.1": "shortcut.norm",
-    }
-    return Format(
-        name,
-        Rule("conv1.*", "stem.conv.conv.*"),
-        Rule("bn1.*", "stem.conv.norm.*"),
-        *(
-            Rule(f"layer{i + 1}.#.{theirs}.*", f"stages.{i}.#.{ours}.*")
-            for i in range(4)
-            for theirs, ours in parts.items()
-        ),
-        head=(Rule("fc.*", "head.label.*"),),
+BLOCK = (
+    Rule("conv1.*", "branch.0.conv.*"),
+    Rule("bn1.*", "branch.0.norm.*"),
+    Rule("conv2.*", "branch.1.conv.*"),
+    Rule("bn2.*", "branch.1.norm.*"),
+    Rule("conv3.*", "branch.2.conv.*"),
+    Rule("bn3.*", "branch.2.norm.*"),
+    Rule("downsample.0.*", "shortcut.conv.*"),
+    Rule("downsample.1.*", "shortcut.norm.*"),
+)
+STEM = (Rule("conv1.*", "stem.conv.conv.*"), Rule("bn1.*", "stem.conv.norm.*"))
+Rules = tuple[Rule, ...]
+
+
+def plain_format(name: str, block: Rules = BLOCK, stem: Rules = STEM) -> Format:
+    """Return the names that torchvision gave and timm kept, of stages numbered from 1."""
+    blocks = (
+        Rule(f"layer{i + 1}.#.{rule.parts[0]}", f"stages.{i}.#.{rule.ours}", rule.view)
+        for i in range(4)
+        for rule in block
     )
+    return Format(name, *stem, *blocks, head=(Rule("fc.*", "head.label.*"),))
 
 
 FORMATS = (
@@ -111,24 +114,18 @@ FORMATS = (
 )
 
 
-class ConvNorm(nn.Module):
-    """A convolution that keeps the size but for its stride, batch norm, and perhaps ReLU."""
+def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Conv2d:
+    """Return a convolution that keeps the size of a map, but for its stride."""
+    return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2, groups=groups, bias=False)
 
-    def __init__(
-        self,
-        dim_in: int,
-        dim: int,
-        kernel: int,
-        stride: int = 1,
-        *,
-        groups: int = 1,
-        act: nn.Module | None = None,
-    ) -> None:
+
+class ConvNorm(nn.Module):
+    """A convolution, batch norm, and perhaps an activation."""
+
+    def __init__(self, conv: nn.Conv2d, act: nn.Module | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            dim_in, dim, kernel, stride, padding=kernel // 2, groups=groups, bias=False
-        )
-        self.norm = nn.BatchNorm2d(dim)
+        self.conv = conv
+        self.norm = nn.BatchNorm2d(conv.out_channels)
         self.act = act or nn.Identity()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
@@ -158,14 +155,13 @@ MakeBlock = Callable[[int, int, int, float], nn.Module]
 
 def shortcut(dim_in: int, dim: int, stride: int) -> nn.Module:
     """Return the identity, or a projection where the shape changes (option B of section 3.3)."""
-    return nn.Identity() if (dim_in, stride) == (dim, 1) else ConvNorm(dim_in, dim, 1, stride)
+    return nn.Identity() if (dim_in, stride) == (dim, 1) else ConvNorm(conv(dim_in, dim, 1, stride))
 
 
 def basic(dim_in: int, dim: int, stride: int, drop_path: float) -> Residual:
     """Return two 3x3 convolutions and a shortcut (figure 5, left)."""
     branch = nn.Sequential(
-        ConvNorm(dim_in, dim, 3, stride, act=nn.ReLU(inplace=True)),
-        ConvNorm(dim, dim, 3),
+        ConvNorm(conv(dim_in, dim, 3, stride), nn.ReLU(inplace=True)), ConvNorm(conv(dim, dim, 3))
     )
     return Residual(branch, shortcut(dim_in, dim, stride), drop_path)
 
@@ -174,9 +170,9 @@ def bottleneck(dim_in: int, dim: int, stride: int, drop_path: float) -> Residual
     """Return a 3x3 convolution in a quarter of the channels, and a shortcut (figure 5, right)."""
     hidden = dim // 4
     branch = nn.Sequential(
-        ConvNorm(dim_in, hidden, 1, act=nn.ReLU(inplace=True)),
-        ConvNorm(hidden, hidden, 3, stride, act=nn.ReLU(inplace=True)),
-        ConvNorm(hidden, dim, 1),
+        ConvNorm(conv(dim_in, hidden, 1), nn.ReLU(inplace=True)),
+        ConvNorm(conv(hidden, hidden, 3, stride), nn.ReLU(inplace=True)),
+        ConvNorm(conv(hidden, dim, 1)),
     )
     return Residual(branch, shortcut(dim_in, dim, stride), drop_path)
 
@@ -256,12 +252,11 @@ class ResNet(Backbone):
         super().__init__()
         c = self.config = config
         self.stem = stem or Stem(
-            c.in_chans, ConvNorm(c.in_chans, c.stem_dim, 7, 2, act=nn.ReLU(inplace=True))
+            c.in_chans, ConvNorm(conv(c.in_chans, c.stem_dim, 7, 2), nn.ReLU(inplace=True))
         )
         self.stages = stages(c.stem_dim, c.embed_dim, c.depth, block, c.drop_path_rate)
         self.norm = norm or nn.Identity()
-        places = enumerate(c.embed_dim)
-        levels = [Level(f"stages.{i}", dim, (4 * 2**i, 4 * 2**i)) for i, dim in places]
+        levels = [Level(f"stages.{i}", dim, (4 << i, 4 << i)) for i, dim in enumerate(c.embed_dim)]
         self.levels = (*levels, Level("final", levels[-1].channels, levels[-1].stride))
         self.width = c.embed_dim[-1]
         self.head_std = (3 * self.width) ** -0.5  # of torch's own start
