@@ -20,7 +20,7 @@ from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Features
 from patchword.layers import Fitted, Grid, Operator, strided
-from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, shortcut
+from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 from patchword.weights import Format, Rule, View
 
 
@@ -240,11 +240,11 @@ class AxialBranch(nn.Module):
     def __init__(self, dim_in: int, dim: int, stride: int, heads: int, grid: Grid) -> None:
         super().__init__()
         hidden, (rows, columns) = dim // 2, grid
-        self.down = ConvNorm(dim_in, hidden, 1, act=nn.ReLU())
+        self.down = ConvNorm(conv(dim_in, hidden, 1), nn.ReLU())
         self.height = AxialAttention(hidden, hidden, heads, rows, across=False)
         self.width = AxialAttention(hidden, hidden, heads, columns, across=True)
         self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
-        self.up = ConvNorm(hidden, dim, 1)
+        self.up = ConvNorm(conv(hidden, dim, 1))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d rows columns"]:
         """Let each cell see its column, and through it the whole map."""

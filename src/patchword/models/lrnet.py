@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.layers import LocalOperator
-from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, Stem, shortcut
+from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, Stem, conv, shortcut
 
 Similarity = Literal["product", "absolute", "squared"]
 """How well two cells go together: q k, -|q - k| or -(q - k)^2 (equations 4 to 6)."""
@@ -143,12 +143,12 @@ class LRNet(ResNet):
         def block(dim_in: int, dim: int, stride: int, drop_path: float) -> Residual:
             hidden = round(dim * c.ratio)
             branch = nn.Sequential(
-                ConvNorm(dim_in, hidden, 1, act=nn.ReLU()),
+                ConvNorm(conv(dim_in, hidden, 1), nn.ReLU()),
                 *related(hidden, stride),
-                ConvNorm(hidden, dim, 1),
+                ConvNorm(conv(hidden, dim, 1)),
             )
             return Residual(branch, shortcut(dim_in, dim, stride), drop_path)
 
-        first = ConvNorm(c.in_chans, c.stem_dim, 1, act=nn.ReLU())
+        first = ConvNorm(conv(c.in_chans, c.stem_dim, 1), nn.ReLU())
         stem = Stem(c.in_chans, nn.Sequential(first, *related(c.stem_dim, 2)))
         super().__init__(config, block, stem)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.layers import Attend, LocalOperator, from_windows, strided, to_windows
-from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, shortcut
+from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +169,12 @@ class SASA(ResNet):
         def block(dim_in: int, dim: int, stride: int, drop_path: float) -> Residual:
             hidden = dim // 4
             branch = nn.Sequential(
-                ConvNorm(dim_in, hidden, 1, act=nn.ReLU()),
+                ConvNorm(conv(dim_in, hidden, 1), nn.ReLU()),
                 LocalAttention(hidden, c.num_heads, c.kernel_size),
                 nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity(),
                 nn.BatchNorm2d(hidden),
                 nn.ReLU(),
-                ConvNorm(hidden, dim, 1),
+                ConvNorm(conv(hidden, dim, 1)),
             )
             return Residual(branch, shortcut(dim_in, dim, stride), drop_path)
 
