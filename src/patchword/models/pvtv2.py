@@ -24,7 +24,6 @@ from patchword.layers import (
     StochasticDepth,
     StridedReduction,
     ramp,
-    tiled,
     to_map,
     to_tokens,
     truncated,
@@ -174,8 +173,7 @@ class PooledReduction(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b m d"]:
         """Return `side` by `side` tokens."""
         pooled = F.adaptive_avg_pool2d(to_map(x, grid), self.side)
-        tokens, _ = tiled(pooled.permute(0, 2, 3, 1), self.conv)
-        return F.gelu(self.norm(tokens))
+        return F.gelu(self.norm(to_tokens(self.conv(pooled))))
 
 
 class ConvMlp(nn.Module):
