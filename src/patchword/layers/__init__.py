@@ -30,6 +30,7 @@ from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
 from patchword.layers.reduce import ReducedAttention as ReducedAttention
 from patchword.layers.reduce import StridedReduction as StridedReduction
+from patchword.layers.reduce import tiled as tiled
 from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import relative_index as relative_index

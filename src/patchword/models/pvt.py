@@ -27,8 +27,7 @@ from patchword.layers import (
     ReducedAttention,
     StridedReduction,
     ramp,
-    to_map,
-    to_tokens,
+    tiled,
     truncated,
 )
 from patchword.weights import Format, Rule
@@ -147,11 +146,10 @@ class Embed(nn.Module):
         self.position = LearnedPosition(grid, dim, prefix=int(last), mode="bilinear")
         self.drop = nn.Dropout(c.drop_rate)
 
-    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return a token per patch, in the last stage after the class token, and their grid."""
-        x = self.proj(x)
-        grid = (x.shape[2], x.shape[3])
-        x = self.norm(to_tokens(x))
+    def forward(self, x: Float[Tensor, "b rows columns c"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return a token per tile, in the last stage after the class token, and their grid."""
+        x, grid = tiled(x, self.proj)
+        x = self.norm(x)
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
         return self.drop(x + self.position(grid)), grid
@@ -183,7 +181,7 @@ class Stage(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "b c rows columns"], queries: int | None = None
+        self, x: Float[Tensor, "b rows columns c"], queries: int | None = None
     ) -> tuple[Float[Tensor, "b n d"], Grid]:
         """Return the tokens as the last block leaves them, the first `queries` alone if given."""
         x, grid = self.embed(x)
@@ -218,18 +216,12 @@ class PVT(Backbone):
                 f"the images have {images.shape[1]} channels; "
                 f"this model reads {self.config.in_chans}"
             )
-        rows, columns = images.shape[2:]
-        least = self.config.strides()[-1]
-        if min(rows, columns) < least:
-            raise ShapeError(
-                f"the image is {rows}x{columns} pixels; its sides must be {least} or more"
-            )
         *lower, last = self.stages
-        x = images.contiguous(memory_format=torch.channels_last)  # as every later map is
+        x = images.permute(0, 2, 3, 1)
         for i, stage in enumerate(lower):
             x, grid = stage(x)
             trace.tokens(f"stages.{i}", x, grid)
-            x = to_map(x, grid)
+            x = x.unflatten(1, grid)
         x, grid = last(x, None if taps else 1)
         trace.tokens(f"stages.{len(lower)}", x, grid)
         x = self.norm(x)

@@ -24,6 +24,7 @@ from patchword.layers import (
     StochasticDepth,
     StridedReduction,
     ramp,
+    tiled,
     to_map,
     to_tokens,
     truncated,
@@ -173,7 +174,8 @@ class PooledReduction(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b m d"]:
         """Return `side` by `side` tokens."""
         pooled = F.adaptive_avg_pool2d(to_map(x, grid), self.side)
-        return F.gelu(self.norm(to_tokens(self.conv(pooled))))
+        tokens, _ = tiled(pooled.permute(0, 2, 3, 1), self.conv)
+        return F.gelu(self.norm(tokens))
 
 
 class ConvMlp(nn.Module):
