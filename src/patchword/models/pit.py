@@ -163,7 +163,7 @@ class Stem(nn.Module):
 
 
 class Pool(nn.Module):
-    """Half the cells along each axis and more channels (section 3.2, figure 4)."""
+    """Half the cells along each axis and more channels (figure 4)."""
 
     def __init__(self, dim: int, wider: int) -> None:
         super().__init__()

@@ -35,18 +35,27 @@ POINTWISE = View(lambda kernel: kernel.flatten(1), lambda matrix: matrix[:, :, N
 class Rule:
     """One tensor, or one per block, under their name and under ours.
 
-    Several names of theirs are equal parts of one tensor of ours along its first axis, as
-    queries, keys and values are. A view is taken of each part by itself.
+    Several names of theirs are parts of one tensor of ours along its first axis, as queries, keys
+    and values are: equal ones, or in the proportion of `shares`. A view is taken of each part by
+    itself.
     """
 
     theirs: str | tuple[str, ...]
     ours: str
     view: View | None = None
+    shares: tuple[int, ...] | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Their names."""
         return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+    def cut(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Return the parts of one of our tensors."""
+        if len(self.parts) == 1:
+            return (tensor,)
+        shares = self.shares or (1,) * len(self.parts)
+        return tensor.split([len(tensor) * share // sum(shares) for share in shares])
 
 
 WILD = re.compile(r"\{(\d*)#(?:\+(\d+))?\}|#|\*")
@@ -205,7 +214,7 @@ class Format:
                 names = [rename(name, rule.ours, theirs) for theirs in rule.parts]
                 if names[0] is not None:
                     before = root if rule in self.rules else ""
-                    pieces = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+                    pieces = rule.cut(tensor)
                     seen = pieces if rule.view is None else map(rule.view.save, pieces)
                     result |= {f"{before}{n}": p for n, p in zip(names, seen, strict=True)}
                     break
