@@ -18,12 +18,12 @@ from tests.parity.page import measured
 
 MODELS = (
     "vit_mini_patch4_32",
-    "vitc_mini_32",
-    "resnet_mini_32",
+    "resnet18",
     "cait_mini_patch4_32",
     "convit_mini_patch4_32",
-    "levit_mini_32",
-    "pit_mini_32",
+    "cvt_mini_32",
+    "localvit_mini_patch4_32",
+    "pit_mini_patch4_32",
     "pvt_v2_mini_32",
     "swin_mini_patch2_32",
 )
@@ -40,7 +40,9 @@ def main():
     given = parser.parse_args()
     lines = [f"{given.minutes:g} minutes each of {given.data}; {measured()}\n\n", HEAD, RULE]
     for name in given.models:
-        run = pw.train(given.data, out=given.out / name, model=name, minutes=given.minutes)
+        run = pw.train(
+            given.data, out=given.out / name, model=name, minutes=given.minutes, image_size=32
+        )
         scores = json.loads((run.path / "scores.json").read_text(encoding="utf-8"))["test"]
         settings, figures = stored(run.path), catalogue.entry(name).figures
         seen = Run(run.path).rows()[-1]["step"] * settings.recipe.batch_size

@@ -79,6 +79,15 @@ VARIANTS = {
     "cait_s36_384": sized(S36, 384),
     "cait_m36_384": sized(M36, 384),
     "cait_m48_448": sized(M48, 448),
+    "cait_mini_patch4_32": CaiTConfig(
+        image_size=(32, 32),
+        patch_size=4,
+        embed_dim=128,
+        depth=3,
+        class_depth=1,
+        num_heads=4,
+        layer_scale=0.1,
+    ),  # ours, for small pictures
 }
 
 README = "README_cait.md, distilled"

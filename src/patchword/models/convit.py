@@ -62,6 +62,9 @@ VARIANTS = {
     "convit_tiny": ConViTConfig(),
     "convit_small": ConViTConfig(embed_dim=432, num_heads=9),
     "convit_base": ConViTConfig(embed_dim=768, num_heads=16),
+    "convit_mini_patch4_32": ConViTConfig(
+        image_size=(32, 32), patch_size=4, embed_dim=128, depth=4, local_depth=3
+    ),  # ours, for small pictures
 }
 
 CLAIMS = {"convit_tiny": Claim(top1=73.116, source="README")}

@@ -68,6 +68,15 @@ VARIANTS = {
     "cvt_21": CVT_21,
     "cvt_21_384": replace(CVT_21, image_size=(384, 384)),
     "cvt_w24_384": replace(CVT_W24, image_size=(384, 384)),
+    "cvt_mini_32": CvTConfig(
+        image_size=(32, 32),
+        patch_size=(3, 3),
+        stride=(2, 2),
+        padding=(1, 1),
+        embed_dim=(64, 128),
+        depth=(1, 3),
+        num_heads=(1, 4),
+    ),  # ours, for small pictures
 }
 
 CLAIMS = {

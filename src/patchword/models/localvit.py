@@ -67,6 +67,9 @@ VARIANTS = {
     "localvit_tiny_mlp4_act3_r4": LocalViTConfig(reduction=4),
     "localvit_tiny_mlp4_act3_r192": LocalViTConfig(),
     "localvit_small_mlp4_act3_r384": LocalViTConfig(embed_dim=384, num_heads=8, reduction=384),
+    "localvit_mini_patch4_32": LocalViTConfig(
+        image_size=(32, 32), patch_size=4, embed_dim=128, depth=4, reduction=4
+    ),  # ours, for small pictures
 }
 
 CLAIMS: dict[str, Claim] = {

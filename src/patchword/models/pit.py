@@ -68,6 +68,14 @@ VARIANTS = {
     "pit_xs_distilled_224": distilled(EXTRA_SMALL),
     "pit_s_distilled_224": distilled(SMALL),
     "pit_b_distilled_224": distilled(BASE),
+    "pit_mini_patch4_32": PiTConfig(
+        image_size=(32, 32),
+        patch_size=4,
+        stride=2,
+        embed_dim=(64, 128),
+        depth=(2, 3),
+        num_heads=(2, 4),
+    ),  # ours, for small pictures
 }
 
 CLAIMS = {

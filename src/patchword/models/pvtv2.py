@@ -64,6 +64,16 @@ VARIANTS = {
     "pvt_v2_b4": PVTv2Config(depth=(3, 8, 27, 3)),
     "pvt_v2_b5": PVTv2Config(depth=(3, 6, 40, 3), mlp_ratio=(4.0, 4.0, 4.0, 4.0)),
     "pvt_v2_b2_li": PVTv2Config(depth=(3, 4, 6, 3), pool_size=7),
+    "pvt_v2_mini_32": PVTv2Config(
+        image_size=(32, 32),
+        patch_size=(3, 3, 3),
+        stride=(2, 2, 2),
+        embed_dim=(32, 64, 128),
+        depth=(1, 2, 2),
+        num_heads=(1, 2, 4),
+        mlp_ratio=(4.0, 4.0, 4.0),
+        sr_ratio=(4, 2, 1),
+    ),  # ours, for small pictures
 }
 
 CLAIMS = {

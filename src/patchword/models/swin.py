@@ -97,6 +97,14 @@ VARIANTS = {
     "swin_s3_tiny_224": replace(TINY, window_size=(7, 7, 14, 7)),
     "swin_s3_small_224": replace(SMALL, window_size=(14, 14, 14, 7)),
     "swin_s3_base_224": replace(TINY, depth=(2, 2, 30, 2), window_size=(7, 7, 14, 7)),
+    "swin_mini_patch2_32": SwinConfig(
+        image_size=(32, 32),
+        patch_size=2,
+        embed_dim=48,
+        depth=(2, 2, 2),
+        num_heads=(2, 4, 8),
+        window_size=(4, 4, 4),
+    ),  # ours, for small pictures
 }
 
 HUB = "MODELHUB.md of the reference"
