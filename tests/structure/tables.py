@@ -60,6 +60,12 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("senet", "resnet"): "SENet is a ResNet with one more part in a block",
     ("sknet", "resnet"): "SKNet is a ResNet with another convolution in a block",
     ("resnest", "resnet"): "ResNeSt is a ResNet with another convolution in a block, and stem",
+    ("localvit_pvt", "localvit"): "the feed-forward is LocalViT's",
+    ("localvit_pvt", "pvt"): "LocalViT-PVT is PVT with other blocks",
+    ("localvit_swin", "localvit"): "the feed-forward is LocalViT's",
+    ("localvit_swin", "swin"): "LocalViT-Swin is Swin with other blocks",
+    ("localvit_tnt", "localvit"): "the feed-forward is LocalViT's",
+    ("localvit_tnt", "tnt"): "LocalViT-TNT is TNT with other blocks",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
     ("vt", "resnet"): "visual transformers follow the stages of a ResNet",
 }
