@@ -53,4 +53,7 @@ def config(golden):
     )
 
 
-GOLDENS = {"orig_localvit_": of_classifier("localvit", "authors", config)}
+GOLDENS = {
+    "orig_localvit_": of_classifier("localvit", "authors", config),
+    **dict.fromkeys(("orig_localvit_pvt_", "orig_localvit_tnt_", "orig_localvit_swin_")),  # planned
+}

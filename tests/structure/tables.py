@@ -45,12 +45,6 @@ PARTS = {  # the only modules of a room that another may import
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("localvit", "vit"): "LocalViT's stem is ViT's",
-    ("localvit_pvt", "localvit"): "the feed-forward is LocalViT's",
-    ("localvit_pvt", "pvt"): "LocalViT-PVT is PVT with other blocks",
-    ("localvit_swin", "localvit"): "the feed-forward is LocalViT's",
-    ("localvit_swin", "swin"): "LocalViT-Swin is Swin with other blocks",
-    ("localvit_tnt", "localvit"): "the feed-forward is LocalViT's",
-    ("localvit_tnt", "tnt"): "LocalViT-TNT is TNT with other blocks",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
 }
 
