@@ -11,7 +11,7 @@ from torch import Tensor
 from patchword import models
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError, suggest
-from patchword.factory import adapt, build, create_model, preprocessing, sides
+from patchword.factory import adapt, build, create_model, family, preprocessing, sides
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
@@ -60,7 +60,7 @@ def load(
         tensors = read(path)
         card = _card_for(tensors, model)
     loaded = build(card)
-    formats = models.family(card.model).FORMATS
+    formats = family(card.model).FORMATS
     own = loaded.state_dict().keys() == tensors.keys()
     fill(loaded, tensors if own else recognise(formats, tensors).load(tensors))
     adapted, _ = adapt(loaded, image_size=image_size, num_classes=num_classes)
@@ -93,7 +93,7 @@ def save(
         distilled = "distillation" in model.backbone.readouts
         files = foreign_files(model.card, format, distilled=distilled)
         name = f"{format} distilled" if distilled and format == "transformers" else format
-        known = {f.name: f for f in models.family(model.card.model).FORMATS}
+        known = {f.name: f for f in family(model.card.model).FORMATS}
         if name not in known:
             raise ConfigError(
                 f"{model.card.model} is not written as {name}; {suggest(name, known)}"
@@ -201,8 +201,7 @@ def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     """Describe the tensors of a bare file: a name that was given, or the one that they fit."""
     fits: list[Card] = []
     for name in [model] if model else models.index():
-        family = models.family(name)
-        known = [f.load(tensors) for f in family.FORMATS if f.knows(tensors)]
+        known = [f.load(tensors) for f in family(name).FORMATS if f.knows(tensors)]
         ours = known[0] if known else tensors
         classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
         with torch.device("meta"):
