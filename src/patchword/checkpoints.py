@@ -12,7 +12,7 @@ from torch import Tensor
 from patchword import models
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError, suggest
-from patchword.factory import adapt, build, create_model, preprocessing, sides
+from patchword.factory import adapt, build, create_model, family, preprocessing, sides
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
@@ -61,7 +61,7 @@ def load(
         tensors = read(path)
         card = _card_for(tensors, model)
     loaded = build(card)
-    formats = models.family(card.model).FORMATS
+    formats = family(card.model).FORMATS
     own = loaded.state_dict().keys() == tensors.keys()
     fill(loaded, tensors if own else recognise(formats, tensors).load(tensors))
     adapted, _ = adapt(loaded, image_size=image_size, num_classes=num_classes)
@@ -94,7 +94,7 @@ def save(
         distilled = "distillation" in model.backbone.readouts
         files = foreign_files(model.card, format, distilled=distilled)
         name = f"{format} distilled" if distilled and format == "transformers" else format
-        known = {f.name: f for f in models.family(model.card.model).FORMATS}
+        known = {f.name: f for f in family(model.card.model).FORMATS}
         if name not in known:
             raise ConfigError(
                 f"{model.card.model} is not written as {name}; {suggest(name, known)}"
@@ -201,8 +201,8 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
 def _candidates(tensors: dict[str, Tensor]) -> Iterator[str]:
     """Name the models of every family that knows the tensors' names."""
     ours = all(name.startswith(("backbone.", "head.")) for name in tensors)
-    for family in dict.fromkeys(models.index().values()):
-        names = [name for name, home in models.index().items() if home == family]
+    for file in dict.fromkeys(models.index().values()):
+        names = [name for name, home in models.index().items() if home == file]
         if ours or any(f.knows(tensors) for f in models.family(names[0]).FORMATS):
             yield from names
 
@@ -211,8 +211,7 @@ def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     """Describe the tensors of a bare file: a name that was given, or the one that they fit."""
     fits: list[Card] = []
     for name in [model] if model else _candidates(tensors):
-        family = models.family(name)
-        known = [f.load(tensors) for f in family.FORMATS if f.knows(tensors)]
+        known = [f.load(tensors) for f in family(name).FORMATS if f.knows(tensors)]
         ours = known[0] if known else tensors
         classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
         with torch.device("meta"):

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from patchword import models
+from patchword import adapters, models
 from patchword.config import dump, parse
 from patchword.data.frame import Frame
 from patchword.errors import ConfigError
@@ -18,6 +18,23 @@ from patchword.weights import fill
 def list_models(pattern: str = "*") -> list[str]:
     """Name the models that a pattern fits, as in `list_models("deit*")`."""
     return sorted(name for name in models.index() if fnmatchcase(name, pattern))
+
+
+def family(name: str) -> Any:
+    """Look up what holds a model: a file of the zoo, or what describes another library's.
+
+    It has `VARIANTS`, `PREPROCESSING` and `FORMATS`.
+
+    Raises:
+        ConfigError: no model has that name.
+        MissingExtra: it is of a library that is not installed.
+    """
+    return adapters.family(name) if ":" in name else models.family(name)
+
+
+def config(name: str) -> Any:
+    """Look a model's configuration up; `config(name).build()` is its backbone."""
+    return family(name).VARIANTS[name]
 
 
 def create_model(
@@ -33,7 +50,8 @@ def create_model(
     """Make a classifier with fresh weights.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`; or another library's model, as in "timm:NAME" and
+            "torchvision:regnet_y_16gf".
         num_classes: scores per image.
         image_size: a side, or rows and columns, in pixels; the name's own if None.
         in_chans: channels of an image.
@@ -44,22 +62,22 @@ def create_model(
     Raises:
         ConfigError: no model has that name, or a number is out of its range.
     """
-    family = models.family(name)
-    config = family.VARIANTS[name]
+    held = family(name)
+    settings = held.VARIANTS[name]
     if num_classes < 1 or in_chans < 1:
         raise ConfigError("num_classes and in_chans are at least 1")
-    size = config.image_size if image_size is None else sides(image_size)
-    config = regularised(
-        replace(config, image_size=size, in_chans=in_chans),
+    size = settings.image_size if image_size is None else sides(image_size)
+    settings = regularised(
+        replace(settings, image_size=size, in_chans=in_chans),
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
     card = Card(
         model=name,
-        config=dump(config),
+        config=dump(settings),
         num_classes=num_classes,
         pretraining_head=pretraining_head,
-        preprocessing=preprocessing(family.PREPROCESSING, size, in_chans),
+        preprocessing=preprocessing(held.PREPROCESSING, size, in_chans),
     )
     return build(card)
 
@@ -97,9 +115,9 @@ def preprocessing(base: Frame, size: tuple[int, int], channels: int) -> Frame:
 
 def build(card: Card) -> Classifier:
     """Make the classifier that a card describes, with fresh weights."""
-    kind = type(models.config(card.model))
-    config = parse(kind, card.config, where=f"the config of {card.model}")
-    model = classifier(config.build(), card.num_classes, pretraining=card.pretraining_head)
+    kind = type(config(card.model))
+    settings = parse(kind, card.config, where=f"the config of {card.model}")
+    model = classifier(settings.build(), card.num_classes, pretraining=card.pretraining_head)
     model.card = card
     return model
 

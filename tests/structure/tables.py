@@ -11,7 +11,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "features",
     "weights",
     "predictor",
-    "models heads",
+    "models heads adapters",
     "factory",
     "catalogue checkpoints",
     "tasks evaluation inspection",
@@ -33,12 +33,14 @@ NARROWER = {  # rooms that may import less than what lies below them
     "optim": "errors config",
     "weights": "errors config files layers features data",
     "models": "errors config claim layers features weights predictor data",
+    "adapters": "errors config layers features weights data",
     "heads": "errors config layers features weights predictor",
 }
 
 PARTS = {  # the only modules of a room that another may import
     ("engine", "tasks"): ("base",),  # the loop knows `Task`, no concrete task
     ("models", "data"): ("frame",),  # how pictures are framed is part of a model's preprocessing
+    ("adapters", "data"): ("frame",),
     ("weights", "data"): ("frame",),
 }
 
@@ -117,7 +119,8 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "rich": ("",),
     "safetensors": ("",),
     "sklearn": ("data/",),
-    "torchvision": ("data/", "tasks/"),
+    "timm": ("adapters/",),
+    "torchvision": ("adapters/", "data/", "tasks/"),
     "tyro": ("cli.py",),
 }
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from patchword import models, recipes
+from patchword import recipes
 from patchword.checkpoints import load
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
-from patchword.factory import build, preprocessing, regularised
+from patchword.factory import build, config, family, preprocessing, regularised
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
@@ -98,7 +98,7 @@ def _image_size(request: Request, name: str, picked: Pick, start: Card | None) -
         return request.image_size
     if start is not None:
         return start.preprocessing.image_size
-    return picked.image_size if request.model is None else models.config(name).image_size
+    return picked.image_size if request.model is None else config(name).image_size
 
 
 def _workers(request: Request, found: Found, data: Data) -> int:
@@ -114,18 +114,19 @@ def _card(
 ) -> Card:
     from patchword.config import dump
 
-    family = models.family(name)
-    config = regularised(
-        replace(family.VARIANTS[name], image_size=size, in_chans=channels),
+    settings = regularised(
+        replace(config(name), image_size=size, in_chans=channels),
         drop_rate=recipe.drop_rate,
         drop_path_rate=recipe.drop_path_rate,
     )
-    base = preprocessing(start.preprocessing if start else family.PREPROCESSING, size, channels)
+    base = preprocessing(
+        start.preprocessing if start else family(name).PREPROCESSING, size, channels
+    )
     if start is None and recipe.name == "tiny":
         base = measured(data.train, base)
     return Card(
         model=name,
-        config=dump(config),
+        config=dump(settings),
         num_classes=len(data.train.classes),
         classes=data.train.classes,
         preprocessing=base,
