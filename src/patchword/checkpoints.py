@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchword import models
+from patchword import catalogue, models
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError, suggest
 from patchword.factory import adapt, build, create_model, family, preprocessing, sides
@@ -207,12 +207,27 @@ def _candidates(tensors: dict[str, Tensor]) -> Iterator[str]:
             yield from names
 
 
+def _parameters(tensors: dict[str, Tensor]) -> int:
+    """Count a classifier's parameters, as if it had 1000 classes."""
+    count = 0
+    for name, tensor in tensors.items():
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            continue
+        count += tensor.numel()
+        if name.startswith("head."):
+            count += (1000 - len(tensor)) * tensor[0].numel()
+    return count
+
+
 def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     """Describe the tensors of a bare file: a name that was given, or the one that they fit."""
     fits: list[Card] = []
+    figures = catalogue.stored()
     for name in [model] if model else _candidates(tensors):
         known = [f.load(tensors) for f in family(name).FORMATS if f.knows(tensors)]
         ours = known[0] if known else tensors
+        if not model and name in figures and figures[name].parameters != _parameters(ours):
+            continue  # spares making it
         classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
         with torch.device("meta"):
             made = create_model(name, num_classes=classes)

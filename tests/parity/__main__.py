@@ -2,6 +2,7 @@
 
 python -m tests.parity                 every name: src/patchword/models/figures.json, docs/parity.md
 python -m tests.parity --only 'cait*'  these names anew, the others as they were
+python -m tests.parity --count         parameters and multiply-adds alone
 python -m tests.parity FOLDER          the authors' own tensors in a folder of goldens
 """
 
@@ -27,8 +28,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="of goldens")
     parser.add_argument("--only", default="*", help="a pattern of model names")
+    parser.add_argument("--count", action="store_true", help="compare nothing")
     given = parser.parse_args()
-    return measure(given.only) if given.folder is None else golden_table(given.folder)
+    if given.folder is not None:
+        return golden_table(given.folder)
+    return counts(given.only) if given.count else measure(given.only)
+
+
+def counts(pattern: str) -> int:
+    """Count the names of a pattern anew, and keep what else is known of them."""
+    known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
+    for name in models.index():
+        if fnmatchcase(name, pattern):
+            parity = known[name].parity if name in known else {}
+            known[name] = replace(catalogue.count(name), parity=parity)
+    keep(known)
+    page.write(known)
+    return 0
 
 
 def measure(pattern: str) -> int:

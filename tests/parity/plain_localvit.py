@@ -62,7 +62,7 @@ def backbone(w, config, images):
 def positions(table, old, new):
     cells = table[:, 1:].mT.unflatten(2, old)
     if tuple(old) != new:
-        cells = F.interpolate(cells.float(), new, mode="bicubic").to(table.dtype)
+        cells = F.interpolate(cells, new, mode="bicubic")
     return torch.cat([table[:, :1], cells.flatten(2).mT], dim=1)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.families.pale import TINY
-from tests.parity.against_plain import check
+from tests.parity.plain_features import check
 from tests.parity.plain_pale import backbone
 
 

@@ -23,8 +23,8 @@ def filters(
         count: how many at most, in order of the variance that they explain.
     """
     patch = _first(backbone, PatchEmbed)
-    if patch is None:
-        return None
+    if patch is None or patch.proj.in_channels != backbone.config.in_chans:
+        return None  # there is none, or it cuts the map of a convolutional stem
     weight = patch.proj.weight.detach().float()
     flat = weight.flatten(1)
     flat = flat - flat.mean(dim=0)
