@@ -11,6 +11,7 @@ import torch
 
 from tests.families import FAMILIES
 from tests.parity.golden import Golden, Reader
+from tests.text.goldens import GOLDENS as TEXT
 
 PLANNED = ("orig_",)  # beginnings of names that no family reads yet; any other is a fault
 LATER = (
@@ -36,7 +37,7 @@ def names(folder: Path) -> list[str]:
 
 def reader(name: str) -> Reader | None:
     """Return the reader of a golden: that of the longest beginning which fits its name."""
-    known = {begin: read for f in FAMILIES.values() for begin, read in f.GOLDENS.items()}
+    known = {begin: read for f in FAMILIES.values() for begin, read in f.GOLDENS.items()} | TEXT
     fits = [begin for begin in known if name.startswith(begin)]
     return known[max(fits, key=len)] if fits else None
 

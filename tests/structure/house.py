@@ -58,8 +58,9 @@ def families_apart(root: Path) -> list[str]:
     faults, used = [], set()
     for name, source in families.items():
         for found in imports(source):
-            other = found.name.removeprefix("patchword.models.").partition(".")[0]
-            if not found.name.startswith("patchword.models.") or other not in families:
+            room = f"patchword.{source.room}."
+            other = found.name.removeprefix(room).partition(".")[0]
+            if not found.name.startswith(room) or other not in families:
                 continue
             used.add((name, other))
             if other != name and (name, other) not in tables.FAMILY_PAIRS:

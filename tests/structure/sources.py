@@ -42,7 +42,7 @@ class Source:
     @property
     def is_family(self) -> bool:
         """Whether this holds a paper's models."""
-        return self.room == "models" and self.table("VARIANTS") is not None
+        return self.room in tables.FAMILY_ROOMS and self.table("VARIANTS") is not None
 
     def table(self, name: str) -> ast.Assign | ast.AnnAssign | None:
         """Find the assignment to a name at the file's top level."""

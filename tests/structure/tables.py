@@ -6,12 +6,12 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files claim",
+    "config files claim registry",
     "layers data pages optim",
     "features",
     "weights",
     "predictor",
-    "models heads adapters",
+    "models heads adapters text",
     "factory",
     "catalogue",
     "checkpoints",
@@ -33,9 +33,10 @@ NARROWER = {  # rooms that may import less than what lies below them
     "pages": "errors files",  # knows what it is given to show, nothing that computed it
     "optim": "errors config",
     "weights": "errors config files layers features data",
-    "models": "errors config claim layers features weights predictor data",
     "adapters": "errors config layers features weights data",
+    "models": "errors config claim registry layers features weights predictor data",
     "heads": "errors config layers features weights predictor",
+    "text": "errors config claim registry layers weights",  # reads words, knows no images
 }
 
 PARTS = {  # the only modules of a room that another may import
@@ -77,9 +78,11 @@ INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
     "recipes/pick.py": "chooses among the recipes",
     "recipes/recipe.py": "what every recipe is made of",
     "tasks/base.py": "what every task is",
+    "text/contract.py": "what every reader of text is",
 }
 
-PAPER_ROOMS = ("models", "heads", "tasks", "recipes")
+PAPER_ROOMS = ("models", "text", "heads", "tasks", "recipes")
+FAMILY_ROOMS = ("models", "text")  # whose papers list what they hold in VARIANTS
 DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
@@ -103,7 +106,16 @@ FOREIGN_SIGNATURES = {"train", "requires_grad_", "zero_grad"}  # torch's own, fl
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "misc", "helpers", "helper")
 
-LIGHT = ("__init__.py", "__main__.py", "claim.py", "cli.py", "config.py", "errors.py", "files.py")
+LIGHT = (
+    "__init__.py",
+    "__main__.py",
+    "claim.py",
+    "cli.py",
+    "config.py",
+    "errors.py",
+    "files.py",
+    "registry.py",
+)
 ON_TOP = {  # libraries that a file may import at its top, and where; a light file imports none
     "PIL": ("data/", "pages/", "predictor.py"),
     "jaxtyping": ("",),

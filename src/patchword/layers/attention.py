@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from patchword.layers.grid import Grid
@@ -56,9 +56,12 @@ class Attend(Operator):
         q: Float[Tensor, "b h n c"],
         k: Float[Tensor, "b h m c"],
         v: Float[Tensor, "b h m e"],
-        bias: Float[Tensor, "..."] | None = None,
+        bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "b h n e"]:
-        """Attend from n queries to m keys; `bias` broadcasts to (b h n m)."""
+        """Attend from n queries to m keys.
+
+        `bias` broadcasts to (b h n m); a boolean one is True where a query may attend to a key.
+        """
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     def weights(
@@ -66,10 +69,12 @@ class Attend(Operator):
         q: Float[Tensor, "b h n c"],
         k: Float[Tensor, "b h m c"],
         v: Float[Tensor, "b h m e"],
-        bias: Float[Tensor, "..."] | None = None,
+        bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "b h n m"]:
         """Work the softmax out."""
         scores = q @ k.mT * q.shape[-1] ** -0.5
+        if bias is not None and bias.dtype == torch.bool:
+            return scores.masked_fill(~bias, -torch.inf).softmax(-1).masked_fill(~bias, 0)
         return (scores if bias is None else scores + bias).softmax(-1)
 
 
