@@ -6,7 +6,9 @@ Paper      Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al., "Neural Mach
 Reference  github.com/OpenNMT/OpenNMT-py, modules/global_attention.py, decoders/decoder.py
 Departures as in the reference, the decoder attends after its step (Bahdanau's before it), and the
            encoder's two directions are half as wide as the decoder. The GRU is torch's, which
-           resets after the product with the state (the paper before it); so are fresh weights
+           resets after the product with the state (the paper before it); so are fresh weights.
+           Masked sources are packed, which torch does not export; nor does it compile recurrent
+           networks into one graph
 """
 
 from dataclasses import dataclass
