@@ -3,7 +3,8 @@
 import torch
 
 from patchword.layers import Attend
-from patchword.text import transformer
+from patchword.text import seq2seq, transformer
+from patchword.text.seq2seq import Attention, Seq2SeqConfig
 from patchword.text.transformer import TransformerConfig, sinusoids
 from patchword.weights import fill
 from tests.parity.golden import Golden
@@ -81,7 +82,69 @@ def of_multimodal(golden: Golden):
     }
 
 
+SCORES = {"dot": "dot", "general": "general", "mlp": "additive"}
+
+
+def until(lengths):
+    """Return a mask of sequences of these lengths."""
+    return torch.arange(int(lengths.max())) < lengths[:, None]
+
+
+def seen(module, outputs):
+    """Gather the weights of an attention's calls in a list."""
+    module.register_forward_hook(
+        lambda operator, inputs, _: outputs.append(operator.weights(*inputs)[:, 0])
+    )
+
+
+def of_attention(golden: Golden):
+    """Read a golden that holds each of the three attentions."""
+    found, held = {}, golden.held
+    format_ = formats(seq2seq)["onmt"]
+    for theirs, ours in SCORES.items():
+        layer, weights = Attention(golden.kwargs["dim"], ours).eval(), []
+        loaded = format_.load(parts(golden.weights, f"{theirs}.", "dec.attn."))
+        fill(layer, parts(loaded, "decoder.attn."))
+        seen(layer.attend, weights)
+        found[theirs] = layer(held["in.query"], held["in.memory"], until(held["in.lengths"]))
+        found[f"{theirs}_weights"] = weights[0]
+    return found
+
+
+def parts(weights, begin, instead=""):
+    """Return the tensors whose names begin so, under names that begin otherwise."""
+    return {
+        f"{instead}{n.removeprefix(begin)}": t for n, t in weights.items() if n.startswith(begin)
+    }
+
+
+def of_seq2seq(golden: Golden):
+    """Read a golden of both networks; sizes are those of the weights."""
+    kwargs, weights, held = golden.kwargs, golden.weights, golden.held
+    words, fed = weights["src.weight"], "dec.rnn.layers.0.weight_ih" in weights
+    config = Seq2SeqConfig(
+        vocab_size=len(words),
+        target_vocab_size=len(weights["gen.weight"]),
+        word_dim=words.shape[1],
+        embed_dim=kwargs["hidden"],
+        depth=kwargs["layers"],
+        cell=kwargs["rnn"].lower(),
+        directions=2 if "enc.weight_ih_l0_reverse" in weights else 1,
+        score=SCORES[kwargs["attention"]],
+        feeds="attended" if fed else "words",
+    )
+    model, maps = config.build().eval(), []
+    names = formats(seq2seq)
+    fill(model, names["onmt, fed what was attended to" if fed else "onmt"].load(weights))
+    seen(model.decoder.attn.attend, maps)
+    logits = model(held["in.src"], held["in.tgt"], until(held["in.lengths"]))
+    attention = torch.cat(maps, 1)
+    return {"logits": logits, "attention": attention.transpose(0, 1) if fed else attention}
+
+
 GOLDENS = {
     "orig_annotated_transformer": of_backbones,
     "annotated_transformer": of_multimodal,
+    "onmt_attention": of_attention,
+    "onmt_rnn_seq2seq": of_seq2seq,
 }
