@@ -58,11 +58,11 @@ def measure(pattern: str) -> int:
         found = {**authors.get(models.index()[name], {}), **from_peers(name)}
         known[name] = replace(figures, parity=found)
         keep(known)
+        page.write(known)
         for line in page.lines(name, known[name]):
             print(line, flush=True)
         failed += sum(not agreement.passed for agreement in found.values())
     print(f"{len(names)} models, {failed} failed, {time.monotonic() - start:.0f} s")
-    page.write(known)
     return int(failed > 0)
 
 
