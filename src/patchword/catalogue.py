@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from patchword import models
 from patchword.claim import Claim
-from patchword.config import parse, read_json
+from patchword.config import read_json
 
 
 def store() -> Path:
@@ -85,7 +86,12 @@ def stored() -> dict[str, Figures]:
     """Read the figures that are kept."""
     if not store().exists():
         return {}
-    return {n: parse(Figures, f, where=f"figures of {n}") for n, f in read_json(store()).items()}
+    found: dict[str, Figures] = {}
+    held: dict[str, Any] = read_json(store())
+    for name, kept in held.items():
+        parity = {reference: Agreement(**seen) for reference, seen in kept["parity"].items()}
+        found[name] = Figures(parameters=kept["parameters"], macs=kept["macs"], parity=parity)
+    return found
 
 
 def count(name: str) -> Figures:
