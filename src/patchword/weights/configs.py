@@ -64,6 +64,11 @@ def to_transformers(
     Raises:
         ConfigError: their network has no such setting.
     """
+    needed = {*TRANSFORMERS.values(), "pool", "position", "layer_scale", "registers"}
+    if not needed <= config.keys():
+        raise ConfigError(
+            "a config.json of transformers is written for ViT and DeiT alone; name another format"
+        )
     plain = config["pool"] == "token" and config["position"] == "learned"
     if not plain or config["layer_scale"] is not None or config["registers"] > int(distilled):
         raise ConfigError("transformers' ViT has a class token, learned positions and no more")
