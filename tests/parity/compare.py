@@ -134,7 +134,7 @@ def sight(model, batch):
     )
 
 
-def sight_of(peer, format_, batch):
+def sight_of(peer, format_, batch, config=None):
     """Look at a batch with a reference."""
     logits, levels = peer.see(peer.model, batch)
     taps = {
@@ -143,7 +143,7 @@ def sight_of(peer, format_, batch):
         else Tap(level.detach(), level.new_empty(len(level), 0, level.shape[1]))
         for name, level in levels.items()
     }
-    slopes = format_.load(gradients(peer.model, logits))
+    slopes = format_.load(gradients(peer.model, logits), config)
     return Sight(logits=logits.detach(), taps=taps, gradients=slopes)
 
 
@@ -156,7 +156,7 @@ def format_of(name, label):
 def loaded(name, config, label, weights):
     """Return a classifier of ours with the weights of another project."""
     model = classifier(config.build(), CLASSES).eval()
-    fill(model, format_of(name, label).load(weights))
+    fill(model, format_of(name, label).load(weights, config))
     return model
 
 
@@ -180,7 +180,7 @@ def compare(name, config) -> Iterator[Row]:
         format_, weights = format_of(name, peer.format), peer.model.state_dict()
         ours = loaded(name, config, peer.format, weights)
         check_two_ways(format_, weights, ours, peer.root)
-        found = errors(sight(ours, batch), sight_of(peer, format_, batch))
+        found = errors(sight(ours, batch), sight_of(peer, format_, batch, config))
         run_at = changes(name, config)
         if found["gradients"] > TOLERANCE["gradients"]:
             found["gradients"] = in_double(ours, peer, format_, batch)
@@ -201,7 +201,8 @@ def in_double(ours, peer, format_, batch):
     kink, and whole gradients differ; in double precision they do not, unless the networks do.
     """
     ours.double(), peer.model.double()
-    return errors(sight(ours, batch.double()), sight_of(peer, format_, batch.double()))["gradients"]
+    batch, config = batch.double(), ours.backbone.config
+    return errors(sight(ours, batch), sight_of(peer, format_, batch, config))["gradients"]
 
 
 def changes(name, config):
