@@ -62,7 +62,7 @@ def decode(file: File, pixels: Pixels, *, name: str = "") -> UInt8[Tensor, "c h 
                 "has colours of more than 8 bits, which no window can be put to; save it with 8, "
                 "or as a TIFF and state pixels.bands"
             )
-        _load(image)
+        _load(image, pixels)
         values = torch.from_numpy(np.array(flatten(image, pixels)))
         tag = _orientation(image)
     return upright(values[None] if pixels.channels == 1 else values.permute(2, 0, 1), tag)
@@ -104,10 +104,7 @@ def _opened(file: File, pixels: Pixels, name: str) -> Generator[Image.Image]:
             if isinstance(file, Image.Image):
                 yield _of_allowed_size(file, pixels)
             else:
-                with (
-                    _readable(file, pixels) as opened,
-                    Image.open(opened, formats=pixels.formats) as image,
-                ):
+                with Image.open(_readable(file), formats=pixels.formats) as image:
                     yield _of_allowed_size(image, pixels)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
@@ -141,30 +138,12 @@ def _unwarned() -> Generator[None]:
             filters.remove(entry)
 
 
-class _Timed(io.BufferedReader):
-    """A file whose every reading is a look at the clock: decoders read in blocks.
-
-    The clock is the thread's processor time, which a busy machine does not run down.
-    """
-
-    def __init__(self, raw: Any, seconds: float) -> None:
-        super().__init__(raw)
-        self.seconds, self.end = seconds, time.thread_time() + seconds
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if time.thread_time() > self.end:
-            raise ImageError(
-                f"takes more than max_seconds = {self.seconds:g} to decode; replace or remove it"
-            )
-        return super().read(size)
-
-
-def _readable(file: Path | bytes | memoryview, pixels: Pixels) -> _Timed:
+def _readable(file: Path | bytes | memoryview) -> Path | io.BytesIO:
     if not isinstance(file, Path):
-        return _Timed(io.BytesIO(file), pixels.max_seconds)
+        return io.BytesIO(file)
     if not stat.S_ISREG(os.stat(file).st_mode):
         raise ImageError("is not a regular file; remove it")
-    return _Timed(io.FileIO(file), pixels.max_seconds)
+    return file
 
 
 def _of_allowed_size(image: Image.Image, pixels: Pixels) -> Image.Image:
@@ -177,7 +156,30 @@ def _of_allowed_size(image: Image.Image, pixels: Pixels) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image) -> None:
+class _Timed:
+    """A file whose every reading is a look at the clock: decoders read in blocks.
+
+    The clock is the thread's processor time, which a busy machine does not run down.
+    """
+
+    def __init__(self, file: Any, seconds: float) -> None:
+        self.file, self.seconds = file, seconds
+        self.end = time.thread_time() + seconds
+
+    def read(self, size: int = -1, /) -> bytes:
+        if time.thread_time() > self.end:
+            raise ImageError(
+                f"takes more than max_seconds = {self.seconds:g} to decode; replace or remove it"
+            )
+        return self.file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def _load(image: Any, pixels: Pixels) -> None:
+    if getattr(image, "fp", None) is not None:
+        image.fp = _Timed(image.fp, pixels.max_seconds)
     try:
         image.load()
     except Exception:
