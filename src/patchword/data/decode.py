@@ -22,9 +22,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
+from patchword.data.bands import Bands, describe, is_tiff, read_bands
 from patchword.data.flatten import bits, flatten, notes
+from patchword.data.jpeg import decode_jpeg
 from patchword.data.pixels import Pixels as Pixels
-from patchword.errors import ImageError
+from patchword.errors import ImageError, MissingExtra
 
 File: TypeAlias = Path | bytes | memoryview | Image.Image
 
@@ -43,6 +45,7 @@ class Header(NamedTuple):
 _PILLOW = re.compile(r"PIL\.")
 
 ORIENTATION = 0x0112  # the EXIF tag
+TURNED = "turned upright, as EXIF says"
 
 
 def decode(file: File, pixels: Pixels, *, name: str = "") -> UInt8[Tensor, "c h w"]:
@@ -56,20 +59,34 @@ def decode(file: File, pixels: Pixels, *, name: str = "") -> UInt8[Tensor, "c h 
     Raises:
         ImageError: it is missing, broken, too large, of another format, or of no stated range.
     """
+    if pixels.bands is not None and not isinstance(file, Image.Image):
+        with _refusing(file, pixels, name):
+            found = describe(file, pixels)
+            return upright(torch.from_numpy(read_bands(file, pixels)), found.orientation)
     with _opened(file, pixels, name) as image:
+        if pixels.bands is not None:
+            raise ImageError("is open already; give the file, of which bands can be picked")
         if pixels.window and bits(image) > 8 and len(image.getbands()) > 1:
             raise ImageError(
                 "has colours of more than 8 bits, which no window can be put to; save it with 8, "
                 "or as a TIFF and state pixels.bands"
             )
-        _load(image, pixels)
-        values = torch.from_numpy(np.array(flatten(image, pixels)))
+        if pixels.shrink and image.format == "JPEG" and not isinstance(file, Image.Image):
+            image.draft(None, (pixels.shrink, pixels.shrink))
+        fast = decode_jpeg(image, pixels) if pixels.decoder == "simplejpeg" else None
+        if fast is None:
+            _load(image, pixels)
+            fast = np.array(flatten(image, pixels))
+        values = torch.from_numpy(fast)
         tag = _orientation(image)
-    return upright(values[None] if pixels.channels == 1 else values.permute(2, 0, 1), tag)
+    return upright(values.view(*values.shape[:2], -1).permute(2, 0, 1), tag)
 
 
 def header(file: File, pixels: Pixels, *, name: str = "") -> Header:
     """Read what a picture's header says, decoding nothing; arguments and errors as `decode`."""
+    if pixels.bands is not None and not isinstance(file, Image.Image):
+        with _refusing(file, pixels, name):
+            return _bands_header(describe(file, pixels), pixels)
     with _opened(file, pixels, name) as image:
         tag = _orientation(image, header_only=True)
         columns, rows = image.size
@@ -81,8 +98,17 @@ def header(file: File, pixels: Pixels, *, name: str = "") -> Header:
             image.format or "",
             bits(image),
             tag,
-            (*(("turned upright, as EXIF says",) if tag > 1 else ()), *said),
+            (*((TURNED,) if tag > 1 else ()), *said),
         )
+
+
+def _bands_header(found: Bands, pixels: Pixels) -> Header:
+    wanted = ", ".join(map(str, pixels.bands or ()))
+    rows, columns = found.size
+    size = (columns, rows) if found.orientation >= 5 else (rows, columns)
+    said = (f"bands {wanted} of {found.samples} used",)
+    turned = (TURNED,) if found.orientation > 1 else ()
+    return Header("bands", size, "TIFF", found.bits, found.orientation, (*turned, *said))
 
 
 def upright(values: UInt8[Tensor, "c h w"], tag: int) -> UInt8[Tensor, "c H W"]:
@@ -97,20 +123,32 @@ def upright(values: UInt8[Tensor, "c h w"], tag: int) -> UInt8[Tensor, "c H W"]:
 
 @contextmanager
 def _opened(file: File, pixels: Pixels, name: str) -> Generator[Image.Image]:
-    """Open a picture, check its size, and make an `ImageError` of all that goes wrong inside."""
+    """Open a picture and check its size."""
+    with _refusing(file, pixels, name):
+        if isinstance(file, Image.Image):
+            yield _of_allowed_size(file, pixels)
+        else:
+            with Image.open(_readable(file), formats=pixels.formats) as image:
+                yield _of_allowed_size(image, pixels)
+
+
+@contextmanager
+def _refusing(file: File, pixels: Pixels, name: str) -> Generator[None]:
+    """Make an `ImageError` of all that goes wrong inside."""
     name = _in_one_line(name or (str(file) if isinstance(file, Path) else "picture"))
     try:
         with _unwarned():
-            if isinstance(file, Image.Image):
-                yield _of_allowed_size(file, pixels)
-            else:
-                with Image.open(_readable(file), formats=pixels.formats) as image:
-                    yield _of_allowed_size(image, pixels)
+            yield
+    except MissingExtra:
+        raise
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except UnidentifiedImageError:
+        bands = "; state pixels.bands if it has more than four" if is_tiff(file) else ""
         wanted = ", ".join(pixels.formats)
-        raise ImageError(f"{name}: is not a picture that can be read; wanted: {wanted}") from None
+        raise ImageError(
+            f"{name}: is not a picture that can be read; wanted: {wanted}{bands}"
+        ) from None
     except Exception as error:  # decoders raise everything: SyntaxError, struct.error, ...
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = _in_one_line(reason.partition("\n")[0])
