@@ -64,6 +64,7 @@ class Prediction:
     names: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+    notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
 
 
 def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
@@ -142,7 +143,8 @@ def train(
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
         init: a run, folder or file of weights to start from.
-        settings: changes to the recipe by path, as in augment.hflip=0.5.
+        settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
+            read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
         config: the config.json of a run, to train as that one was.
     """
     began = time.perf_counter()
@@ -218,8 +220,8 @@ def predict(
     from patchword.training.use import predictions
 
     return [
-        Prediction(file, answer.names, answer.probabilities)
+        Prediction(file, answer.names, answer.probabilities, notes=notes)
         if error is None and answer is not None
         else Prediction(file, error=error)
-        for file, answer, error in predictions(Path(run), pictures, top=top, device=device)
+        for file, answer, error, notes in predictions(Path(run), pictures, top=top, device=device)
     ]

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from patchword.data.decode import Header, Pixels, decode, header
+from patchword.data.decode import Header, decode, header
+from patchword.data.pixels import FORMATS, Pixels
 from patchword.data.source import Data, Source, Subset, digest, hold_out
 from patchword.errors import DataError, ImageError
 
@@ -24,15 +25,6 @@ SPLITS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
-}
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 ANNOTATIONS = "val_annotations.txt"
 HELD_OUT = 0.2
@@ -92,7 +84,7 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int) -> Data:
         DataError: it is empty or laid out otherwise, has a single class, or a split has a class
             that the training pictures lack.
     """
-    suffixes = tuple(s for name in pixels.formats for s in SUFFIXES.get(name, ()))
+    suffixes = tuple(s for name in pixels.formats for s in FORMATS[name])
     folders = _split_folders(root)
     scans = {split: _scan(root, folder, suffixes) for split, folder in folders.items()}
     if not folders:

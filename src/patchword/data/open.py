@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from patchword.data.decode import Pixels
 from patchword.data.digits import open_digits
 from patchword.data.folder import open_folder
 from patchword.data.idx import find_idx, open_idx
 from patchword.data.parquet import find_parquet, open_parquet
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data
 from patchword.errors import DataError, suggest
 
