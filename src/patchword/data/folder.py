@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchword.data.decode import Header, Pixels, decode, header
-from patchword.data.source import Data, Source, Subset, digest, hold_out
+from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.errors import DataError, ImageError
 
 SPLITS = {
@@ -35,20 +35,16 @@ SUFFIXES = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 ANNOTATIONS = "val_annotations.txt"
-HELD_OUT = 0.2
 LAYOUT = "wanted: one folder per class, each with pictures, in train/ (and val/, test/) or directly"
 
 
 class FolderSource(Source):
     """Picture files, each under a path relative to the data set's folder."""
 
-    def __init__(
-        self, root: Path, files: Sequence[tuple[str, int]], classes: Sequence[str], pixels: Pixels
-    ) -> None:
-        self.root, self.classes = root, tuple(classes)
+    def __init__(self, root: Path, paths: Sequence[str], targets: Targets, pixels: Pixels) -> None:
+        self.root, self.paths, self.known = root, tuple(paths), targets
         self.pixels, self.channels = pixels, pixels.channels
-        self.paths = tuple(path for path, _ in files)
-        self.labels = np.array([label for _, label in files], dtype=np.int64)
+        self.classes, self.labels, self.kind, self.targets = targets
 
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
         return decode(self.root / self.paths[index], self.pixels, name=self.paths[index])
@@ -61,7 +57,7 @@ class FolderSource(Source):
 
     def fingerprint(self) -> str:
         sizes = np.array([_size(self.root / path) for path in self.paths], dtype=np.int64)
-        return digest([*self.classes, *self.paths], [sizes, self.labels])
+        return digest([*self.classes, *self.paths], [sizes, *self.known.arrays()])
 
 
 def _size(path: Path) -> int:
@@ -99,20 +95,13 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int) -> Data:
         scans["train"] = _scan(root, root, suffixes)
     classes = _classes(root, scans["train"])
     sources = {
-        split: FolderSource(root, _labelled(split, found, classes), classes, pixels)
+        split: FolderSource(root, *_labelled(split, found, classes), pixels)
         for split, found in scans.items()
         if found.pictures
     }
     notes = list(_notes(scans))
     if not folders:
-        whole = sources["train"]
-        kept, held = hold_out(whole.labels, share=HELD_OUT, seed=seed)
-        notes.append(
-            f"no split folders: {HELD_OUT:.0%} of the pictures of each class, chosen by "
-            f"seed {seed}, are held out for validation"
-        )
-        train, validation = Subset(whole, kept), Subset(whole, held)
-        return Data(name=root.name, train=train, validation=validation, notes=tuple(notes))
+        return divided(root.name, sources["train"], seed=seed, notes=notes)
     return Data(
         name=root.name,
         train=sources["train"],
@@ -204,7 +193,7 @@ def _classes(root: Path, train: _Found) -> list[str]:
     raise DataError(f"{root} holds no pictures; {LAYOUT}")
 
 
-def _labelled(split: str, found: _Found, classes: list[str]) -> list[tuple[str, int]]:
+def _labelled(split: str, found: _Found, classes: list[str]) -> tuple[list[str], Targets]:
     unknown = sorted(found.pictures.keys() - set(classes))
     if unknown:
         names = ", ".join(map(repr, unknown[:5]))
@@ -212,11 +201,9 @@ def _labelled(split: str, found: _Found, classes: list[str]) -> list[tuple[str, 
             f"{split} has {names}, of which the training folder has no pictures; "
             "add some there or remove it here"
         )
-    return [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted(found.pictures.get(name, []))
-    ]
+    members = [sorted(found.pictures.get(name, [])) for name in classes]
+    labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in members])
+    return [path for paths in members for path in paths], Targets(tuple(classes), labels)
 
 
 def _notes(scans: dict[str, _Found]) -> Iterator[str]:
