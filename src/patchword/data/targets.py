@@ -18,13 +18,14 @@ from patchword.errors import DataError
 
 Raw = str | float | list[str] | Mapping[str, float]
 WRONG = 0.05  # share of the rows that may be left out
+SLACK = 0.01  # by which shares may sum to another number than 1
 NAMED = 20  # places that a note names
 
 
 class Row(NamedTuple):
     """A picture in a list of them."""
 
-    place: str  # what a complaint calls it: `photos.csv, line 17`
+    place: str  # what a complaint calls it: `photos.csv:17`
     raw: Any  # what is known of it, a `Raw` if it is right
     picture: Any  # where it is, as the list's source reads it
 
@@ -41,16 +42,23 @@ def recognise(rows: Sequence[Row]) -> Kind:
     raws = [row.raw for row in rows]
     if any(isinstance(raw, list) for raw in raws):
         return "labels"
-    named = [raw for raw in raws if isinstance(raw, Mapping)]
-    if named:
-        if all(abs(sum(raw.values()) - 1) < 0.01 for raw in named):
-            whole = all(value in (0, 1) for raw in named for value in raw.values())
-            return "class" if whole else "shares"
-        binary = all(value in (0, 1) for raw in named for value in raw.values())
+    named = [list(map(as_number, raw.values())) for raw in raws if isinstance(raw, Mapping)]
+    weights = [[n for n in numbers if n is not None] for numbers in named if None not in numbers]
+    if weights:
+        binary = _most(all(number in (0, 1) for number in numbers) for numbers in weights)
+        sums = (abs(sum(numbers) - 1) < SLACK and min(numbers) >= 0 for numbers in weights)
+        if _most(sums):
+            return "class" if binary else "shares"
         return "labels" if binary else "values"
     numbers = [number for raw in raws if (number := as_number(raw)) is not None]
     fractions = any(number % 1 for number in numbers)
-    return "values" if fractions and len(numbers) >= (1 - WRONG) * len(raws) else "class"
+    return "values" if fractions and _most(as_number(raw) is not None for raw in raws) else "class"
+
+
+def _most(answers: Iterable[bool]) -> bool:
+    """Tell whether all but a few wrong rows say yes."""
+    found = list(answers)
+    return sum(found) >= (1 - WRONG) * len(found)
 
 
 def as_number(raw: Any) -> float | None:
@@ -63,13 +71,14 @@ def as_number(raw: Any) -> float | None:
 
 
 def labelled(
-    splits: Mapping[str, Sequence[Row]], kind: Kind | None = None
+    splits: Mapping[str, Sequence[Row]], kind: Kind | None = None, *, name: str = "value"
 ) -> tuple[dict[str, tuple[list[Row], Targets]], list[Fault]]:
     """Turn rows into targets; return those of each split that are right, and the others.
 
     Args:
         splits: rows by split, "train" among them.
         kind: what is known, where it is not to be recognised.
+        name: of values that have none.
 
     Raises:
         DataError: there is a single class, or a split has a class that the training rows lack.
@@ -80,7 +89,8 @@ def labelled(
     for split, rows in splits.items():
         right[split] = []
         for row in rows:
-            found = weighed(row.raw, kind)
+            single = kind == "values" and not isinstance(row.raw, Mapping)
+            found = weighed({name: row.raw} if single else row.raw, kind)
             if isinstance(found, str):
                 faults.append(Fault(row.place, found))
             else:
@@ -104,9 +114,6 @@ def weighed(raw: Any, kind: Kind) -> dict[str, float] | str:
         return _of_kind(found, kind)
     if isinstance(raw, list):
         return {str(name): 1.0 for name in raw} if kind == "labels" else "has several labels"
-    if kind == "values":
-        number = as_number(raw)
-        return f"{raw!r} is no number" if number is None else {"value": number}
     if raw is None or str(raw) == "":
         return {} if kind == "labels" and raw == "" else "has no label"
     return {_word(raw): 1.0} if kind in ("class", "labels") else f"{raw!r} is no share"
@@ -117,7 +124,7 @@ def _of_kind(found: dict[str, float], kind: Kind) -> dict[str, float] | str:
         return found
     if kind == "shares":
         total = sum(found.values())
-        if min(found.values(), default=-1) < 0 or abs(total - 1) > 0.01:
+        if min(found.values(), default=-1) < 0 or abs(total - 1) > SLACK:
             return f"its shares sum to {total:g}, not to 1"
         return {name: value / total for name, value in found.items()}
     ones = {name: value for name, value in found.items() if value == 1}

@@ -41,7 +41,7 @@ def choose(request: Request) -> Chosen:
         ConfigError: a name is not known.
         ShapeError: the model cannot read images of that size.
     """
-    data = open_data(request.data, pixels=Pixels(channels=3), seed=request.seed)
+    data = opened(request, Pixels(channels=3))
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
@@ -49,7 +49,7 @@ def choose(request: Request) -> Chosen:
     start = None if request.init is None else load(request.init).card
     channels = len(start.preprocessing.mean) if start else 1 if grey else 3
     if channels == 1:
-        data = open_data(request.data, pixels=Pixels(channels=1), seed=request.seed)
+        data = opened(request, Pixels(channels=1))
     data, held = held_out(data, request)
     found = Found(
         pictures=len(data.train),
@@ -66,6 +66,11 @@ def choose(request: Request) -> Chosen:
     card = _card(name, size, channels, data, recipe, start)
     tried(card)
     return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
+
+
+def opened(request: Request, pixels: Pixels) -> Data:
+    """Open the data of a request."""
+    return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
 
 
 def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
