@@ -127,8 +127,8 @@ def train(
     data and the machine, and printed first.
 
     Args:
-        data: a folder of pictures, idx or parquet files; a list of pictures (CSV or JSON lines);
-            or the embedded set "digits".
+        data: a folder of pictures or of files of them; a list (CSV, JSON lines); tar shards;
+            hf:NAME; torchvision:NAME:ROOT; or the embedded set "digits".
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.

@@ -88,7 +88,7 @@ def recognised(given: Columns, rows: Sequence[Mapping[str, Any]], file: str) -> 
     return replace(given, path=path, split=split, labels=labels, separator=separator)
 
 
-def _called(names: Sequence[str], known: str) -> list[str]:
+def called(names: Sequence[str], known: str) -> list[str]:
     """Return the columns that are called as known ones are, in the order of the known ones."""
     order = known.split()
     found = [name for name in names if name.strip().lower().replace(" ", "_") in order]
@@ -97,8 +97,8 @@ def _called(names: Sequence[str], known: str) -> list[str]:
 
 def _path(names: Sequence[str], rows: Sequence[Mapping[str, Any]], file: str) -> str:
     pictures = [name for name in names if is_picture(rows[0].get(name))]
-    found = [name for name in _called(names, PATHS) if name in pictures] or pictures
-    found = found or _called(names, PATHS)
+    found = [name for name in called(names, PATHS) if name in pictures] or pictures
+    found = found or called(names, PATHS)
     if len(found) != 1:
         raise DataError(f"{_choice(file, names, 'the path of the picture')}, as in path=NAME")
     return found[0]
@@ -115,7 +115,7 @@ def _choice(file: str, names: Sequence[str], what: str) -> str:
 
 
 def _split(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
-    for name in _called(names, PARTS):
+    for name in called(names, PARTS):
         cells = {str(row.get(name, "")).strip().lower() for row in rows}
         if cells & set(SPLIT_NAMES["train"]) or cells & set(SPLITS["train"]):
             return name
@@ -123,10 +123,10 @@ def _split(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | Non
 
 
 def _labels(names: Sequence[str], rows: Sequence[Mapping[str, Any]], file: str) -> tuple[str, ...]:
-    called = _called(names, LABELS)
-    if len(called) == 1:
-        return (called[0],)
-    if not called and len(names) == 1:
+    known = called(names, LABELS)
+    if len(known) == 1:
+        return (known[0],)
+    if not known and len(names) == 1:
         return (names[0],)
     if len(names) >= 2 and all(_share(row.get(name)) for name in names for row in rows):
         return tuple(names)

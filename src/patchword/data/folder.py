@@ -4,7 +4,7 @@
     photos/train/dog/2.jpg    or    photos/dog/2.jpg
     photos/val/cat/3.jpg
 
-Also read: Tiny ImageNet's validation folder, which has its labels in `val_annotations.txt`.
+The class index is the sorted names of the training folders.
 """
 
 import os
@@ -34,7 +34,6 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-ANNOTATIONS = "val_annotations.txt"
 LAYOUT = "wanted: one folder per class, each with pictures, in train/ (and val/, test/) or directly"
 
 
@@ -68,7 +67,7 @@ def _size(path: Path) -> int:
 
 
 @dataclass
-class _Found:
+class Found:
     """What a scan of one split came upon: its pictures by class, and what it passed over."""
 
     pictures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -88,11 +87,11 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int) -> Data:
         DataError: it is empty or laid out otherwise, has a single class, or a split has a class
             that the training pictures lack.
     """
-    suffixes = tuple(s for name in pixels.formats for s in SUFFIXES.get(name, ()))
+    suffixes = suffixes_of(pixels)
     folders = _split_folders(root)
-    scans = {split: _scan(root, folder, suffixes) for split, folder in folders.items()}
+    scans = {split: scan(root, folder, suffixes) for split, folder in folders.items()}
     if not folders:
-        scans["train"] = _scan(root, root, suffixes)
+        scans["train"] = scan(root, root, suffixes)
     classes = _classes(root, scans["train"])
     sources = {
         split: FolderSource(root, *_labelled(split, found, classes), pixels)
@@ -117,9 +116,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     for folder in _folders(root):
         for split, names in SPLITS.items():
             # A class may be called "train" as well: then it has pictures in it, not folders.
-            if folder.name.lower() in names and (
-                next(_folders(folder), None) or (folder / ANNOTATIONS).is_file()
-            ):
+            if folder.name.lower() in names and next(_folders(folder), None):
                 if split in found:
                     both = f"{found[split].name} and {folder.name}"
                     raise DataError(f"{root} has {both}: remove or rename one of them")
@@ -139,10 +136,14 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _scan(root: Path, split: Path, suffixes: tuple[str, ...]) -> _Found:
-    if (split / ANNOTATIONS).is_file():
-        return _annotated(root, split)
-    found = _Found()
+def suffixes_of(pixels: Pixels) -> tuple[str, ...]:
+    """Return the suffixes of the files that a contract reads."""
+    return tuple(s for name in pixels.formats for s in SUFFIXES.get(name, ()))
+
+
+def scan(root: Path, split: Path, suffixes: tuple[str, ...]) -> Found:
+    """Find the pictures in a split's class folders, by paths relative to the root."""
+    found = Found()
     for path in _files(split):
         relative = path.relative_to(split)
         if any(map(_hidden, relative.parts)) or path.suffix.lower() not in suffixes:
@@ -173,16 +174,7 @@ def _files(folder: Path) -> Iterator[Path]:
                     yield folder / entry.name
 
 
-def _annotated(root: Path, split: Path) -> _Found:
-    found = _Found()
-    for line in (split / ANNOTATIONS).read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition("\t")
-        path = (split / "images" / Path(name).name).relative_to(root).as_posix()
-        found.pictures.setdefault(rest.split("\t")[0], []).append(path)
-    return found
-
-
-def _classes(root: Path, train: _Found) -> list[str]:
+def _classes(root: Path, train: Found) -> list[str]:
     classes = sorted(train.pictures)
     if len(classes) >= 2:
         return classes
@@ -193,7 +185,7 @@ def _classes(root: Path, train: _Found) -> list[str]:
     raise DataError(f"{root} holds no pictures; {LAYOUT}")
 
 
-def _labelled(split: str, found: _Found, classes: list[str]) -> tuple[list[str], Targets]:
+def _labelled(split: str, found: Found, classes: list[str]) -> tuple[list[str], Targets]:
     unknown = sorted(found.pictures.keys() - set(classes))
     if unknown:
         names = ", ".join(map(repr, unknown[:5]))
@@ -206,7 +198,7 @@ def _labelled(split: str, found: _Found, classes: list[str]) -> tuple[list[str],
     return [path for paths in members for path in paths], Targets(tuple(classes), labels)
 
 
-def _notes(scans: dict[str, _Found]) -> Iterator[str]:
+def _notes(scans: dict[str, Found]) -> Iterator[str]:
     for split, found in scans.items():
         if found.ignored:
             count, first = len(found.ignored), min(found.ignored)

@@ -71,7 +71,11 @@ def as_number(raw: Any) -> float | None:
 
 
 def labelled(
-    splits: Mapping[str, Sequence[Row]], kind: Kind | None = None, *, name: str = "value"
+    splits: Mapping[str, Sequence[Row]],
+    kind: Kind | None = None,
+    *,
+    name: str = "value",
+    classes: tuple[str, ...] = (),
 ) -> tuple[dict[str, tuple[list[Row], Targets]], list[Fault]]:
     """Turn rows into targets; return those of each split that are right, and the others.
 
@@ -79,6 +83,7 @@ def labelled(
         splits: rows by split, "train" among them.
         kind: what is known, where it is not to be recognised.
         name: of values that have none.
+        classes: in their order, where it is known from elsewhere.
 
     Raises:
         DataError: there is a single class, or a split has a class that the training rows lack.
@@ -95,7 +100,7 @@ def labelled(
                 faults.append(Fault(row.place, found))
             else:
                 right[split].append((row, found))
-    classes = index((found for _, found in right["train"]), kind)
+    classes = classes or index((found for _, found in right["train"]), kind)
     made: dict[str, tuple[list[Row], Targets]] = {}
     for split, pairs in right.items():
         if split == "train" or pairs:
