@@ -113,6 +113,14 @@ class Side:
             found = self.model(self.batch)
         return found if isinstance(found, torch.Tensor) else found.logits
 
+    def answer(self):
+        """Return the logits of evaluation, however the side is timed."""
+        self.plain.eval()
+        with torch.inference_mode():
+            found = self.logits().float()
+        self.plain.train(self.train)
+        return found
+
     def call(self):
         """Answer a batch, or take a step of a training on it."""
         if self.optimizer is None:
@@ -162,13 +170,14 @@ def trial(model, way, batch, wanted, *, train):
     """Return the seconds of one way of running a network, and the side; None if it goes wrong."""
     side = Side(model, way, batch, train=train)
     try:
-        error = relative(side.call().float(), wanted)
+        error = relative(side.answer(), wanted)
     except Exception as error:  # a peer that cannot run this way
         print(f"    {way}: {type(error).__name__}", flush=True)
         return None
     if error > RIGHT[way.precision]:
         print(f"    {way}: wrong by {error:.1e}", flush=True)
         return None
+    side.call()
     side.call()
     return seconds(side), side
 
@@ -200,8 +209,7 @@ def race(name, change, batch_size, *, train, compiled):
             builds[1].load_state_dict(peer.model.state_dict())
         ours = classifier(config.build(), CLASSES).eval()
         fill(ours, format_of(name, peer.format).load(peer.model.state_dict()))
-        with torch.no_grad():
-            wanted = Side(ours, Way("fp32", False), batch, train=train).logits()
+        wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
         kinds = {"train": train, "compiled": compiled}
         mine = fastest([ours], batch, wanted, **kinds)
         theirs = fastest(builds, batch, wanted, **kinds)
