@@ -29,6 +29,7 @@ class Stream(IntEnum):
     NOISE = 7
     MIX = 8
     SPLIT = 11
+    SHOTS = 16
 
 
 class Address(NamedTuple):

@@ -1,14 +1,13 @@
 """What a user asked for, and what runs: the second is the first with nothing left open."""
 
-import json
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from patchword.config import dump, parse, read_json
+from patchword.config import changed, parse, read_json
 from patchword.engine.devices import Precision, device
-from patchword.errors import ConfigError, RunError, suggest
+from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe
 
 
@@ -98,32 +97,6 @@ def overridden(recipe: Recipe, request: Request) -> Recipe:
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
     return changed(recipe, request.settings)
-
-
-def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
-    """Change a recipe by path, as in `augment.hflip=0.5`.
-
-    Raises:
-        ConfigError: there is no such setting, or the value is not of its type.
-    """
-    values = dump(recipe)
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--settings {setting}: write it as PATH=VALUE")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        *parents, last = path.split(".")
-        inside: Any = values
-        for name in parents:
-            inside = inside.get(name) if isinstance(inside, dict) else None
-        if not isinstance(inside, dict) or last not in inside:
-            known = inside if isinstance(inside, dict) else values
-            raise ConfigError(f"--settings {path}: no such setting; {suggest(last, known)}")
-        inside[last] = value
-    return parse(Recipe, values, where="--settings")
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:
