@@ -56,7 +56,7 @@ def test_the_tokens_are_the_networks_own():
         first = backbone(images, taps=("blocks.0",)).taps[0]
         torch.testing.assert_close(last[:, :8], backbone.norm(first.prefix)[:, 0])
     with pytest.raises(ConfigError, match="wants a class token"):
-        reader(replace(CONFIG, prefix=0, pool="mean").build(), "last4")(images)
+        reader(replace(CONFIG, prefix=(), pool="mean").build(), "last4")(images)
 
 
 def test_means_are_over_sets_of_each_group_then_of_all():
@@ -106,6 +106,15 @@ def test_a_run_keeps_what_came_out_once(run, capsys):
     evaluate(run, protocol="knn", settings=("neighbours=[6]",))
     evaluate(run, protocol="calibration")
     assert [each["protocol"] for each in kept(run)] == ["knn", "knn", "calibration"]
+
+
+def test_the_page_shows_what_is_kept(run):
+    evaluate(run, protocol="calibration")
+    page = (run / "evaluation.html").read_text(encoding="utf-8")
+    assert page.count("<section") == len(kept(run))
+    newest = kept(run)[-1]["findings"][0]
+    assert f"{newest['scores'][0]['value']:.1%}" in page
+    assert "Reliability on digits" in page and kept(run)[-1]["data"][0]["fingerprint"] in page
 
 
 def test_several_sets_stand_in_one_table(run, capsys):

@@ -19,6 +19,7 @@ from patchword.evaluation.protocol import Evaluation, Finding, Judged, Subject, 
 from patchword.files import write_text
 from patchword.predictor import Card
 from patchword.training.choose import held_out
+from patchword.training.judged import page
 from patchword.training.origin import environment
 from patchword.training.settings import stored
 
@@ -107,7 +108,7 @@ def judged(data: Data, split: str) -> Judged:
 
 
 def keep(folder: Path, found: Evaluation, judged: Sequence[Judged]) -> None:
-    """Write an evaluation into a folder; it takes the place of one of the same."""
+    """Write an evaluation into a folder, and draw it; it takes the place of one of the same."""
     path = folder / KEPT
     kept = read_json(path)["evaluations"] if path.exists() else []
     now = {**plain(found), "data": [data_of(data) for data in judged], "made": environment()}
@@ -115,6 +116,7 @@ def keep(folder: Path, found: Evaluation, judged: Sequence[Judged]) -> None:
     kept = [old for old in kept if any(old.get(key) != now[key] for key in same)]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"evaluations": [*kept, now]}, indent=2) + "\n")
+    page(folder, [*kept, now])
 
 
 def plain(found: Evaluation) -> dict[str, Any]:
