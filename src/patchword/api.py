@@ -197,8 +197,8 @@ def evaluate(
         run: a run, or a folder or file that holds a model.
         data: what to judge on, each set perhaps after the name of a group, as in
             natural=photos/; what the run was trained on if not said.
-        protocol: topk or calibration, of the model's own answers; fewshot, linear or knn, of its
-            features.
+        protocol: topk or calibration, of the model's own answers; corruptions or shifts, of its
+            answers to disturbed pictures; fewshot, linear or knn, of its features.
         split: of the data; auto is test where there is one, else validation.
         settings: changes to the protocol by path, as in shots=[1,5].
         out: where to write; the run if not said, nowhere for a model that is no run.

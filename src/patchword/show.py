@@ -24,6 +24,7 @@ def evaluate(found: "Evaluation", *, as_json: bool) -> int:
     findings = (*found.findings, *found.means)
     names = list(dict.fromkeys(score.name for f in findings for score in f.scores))
     under = any(score.under for f in findings for score in f.scores)
+    narrow = len(names) <= 5  # wider tables leave the intervals to the page and the JSON
     _table(
         ("data", "split", "count", *(("under",) if under else ()), *names),
         [
@@ -32,7 +33,7 @@ def evaluate(found: "Evaluation", *, as_json: bool) -> int:
                 finding.split,
                 f"{finding.count:,}",
                 *((setting,) if under else ()),
-                *(scores[name].words() if name in scores else "" for name in names),
+                *(scores[n].words(interval=narrow) if n in scores else "" for n in names),
             )
             for finding in findings
             for setting, scores in rows(finding).items()

@@ -131,7 +131,7 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "pydantic": ("config.py",),
     "rich": ("",),
     "safetensors": ("",),
-    "scipy": ("evaluation/",),
+    "scipy": ("data/", "evaluation/"),
     "sklearn": ("data/",),
     "timm": ("adapters/",),
     "torchvision": ("adapters/", "data/", "tasks/"),

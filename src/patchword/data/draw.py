@@ -30,6 +30,7 @@ class Stream(IntEnum):
     MIX = 8
     SPLIT = 11
     SHOTS = 16
+    CORRUPT = 17
 
 
 class Address(NamedTuple):

@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from patchword.data import Source
+from patchword.data import Source, cache
 from patchword.errors import ConfigError, DataError, suggest
 from patchword.evaluation.answers import Answers, Tokens, looked, reader, relabelled, scores
+from patchword.evaluation.disturbed import Disturb, Disturbed
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 
@@ -25,10 +26,10 @@ class Score:
     under: str = ""  # as in "5 shots"; a table has a row for each
     unit: Literal["share", "number"] = "share"  # shares are from 0 to 1
 
-    def words(self) -> str:
+    def words(self, *, interval: bool = True) -> str:
         """Write the number, and its interval behind it."""
         form = "{:.2%}" if self.unit == "share" else "{:.4f}"
-        if self.interval is None:
+        if self.interval is None or not interval:
             return form.format(self.value)
         low, high = (form.replace("2%", "1%").format(end) for end in self.interval)
         return f"{form.format(self.value)} ({low} to {high})"
@@ -100,10 +101,13 @@ class Subject:
     Args:
         model: with its head.
         card: its own, which says how pictures are framed.
+        say: is told what a long protocol is at.
     """
 
-    def __init__(self, model: Classifier, card: Card) -> None:
-        self.model, self.card = model.eval(), card
+    def __init__(
+        self, model: Classifier, card: Card, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.model, self.card, self.say = model.eval(), card, say
         self._seen: dict[tuple[int, str], tuple[Source, Answers]] = {}
 
     def answers(self, source: Source) -> Answers:
@@ -123,6 +127,17 @@ class Subject:
         return self._once(
             source, tokens, lambda: looked(self.model, source, self.card.preprocessing, look)
         )
+
+    def framed(self, source: Source) -> Source:
+        """Return the pictures as the model looks at them, kept in memory where they fit."""
+        return cache(Disturbed(source, self.card.preprocessing, lambda image, _: image))
+
+    def disturbed(self, framed: Source, disturb: Disturb) -> Answers:
+        """Answer framed pictures after something was done to each; labels as in `answers`."""
+        source = Disturbed(framed, None, disturb)
+        whole = replace(self.card.preprocessing, crop=1.0)
+        found = scores(self.model, source, whole)
+        return found._replace(labels=relabelled(found.labels, source, self.card))
 
     def _once(self, source: Source, what: str, look: Callable[[], Answers]) -> Answers:
         key = (id(source), what)

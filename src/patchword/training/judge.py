@@ -1,6 +1,7 @@
 """One evaluation: a model, a protocol and data sets; what came out is kept beside the model."""
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from math import isnan
@@ -49,8 +50,10 @@ def evaluate(
     with torch.random.fork_rng(devices=[]):
         judged = list(sets(run, places, card, split))
         findings = tuple(
-            replace(rules(Subject(model, card), data), group=data.group) for data in judged
+            replace(rules(Subject(model, card, progress), data), group=data.group)
+            for data in judged
         )
+    progress("")
     found = Evaluation(
         protocol=protocol,
         settings=rules,
@@ -62,6 +65,12 @@ def evaluate(
     if where is not None:
         keep(where, found, judged)
     return found
+
+
+def progress(line: str) -> None:
+    """Show what a long evaluation is at, in one line that refreshes, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
 
 
 def stored_run(run: Path) -> bool:
