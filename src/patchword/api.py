@@ -183,7 +183,7 @@ def evaluate(
     run: str | PathLike[str],
     *data: str,
     protocol: str = "topk",
-    split: Literal["auto", "train", "validation", "test"] = "auto",
+    split: Literal["auto", "train", "validation", "test", "all"] = "auto",
     settings: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     json: bool = False,
@@ -198,8 +198,9 @@ def evaluate(
         data: what to judge on, each set perhaps after the name of a group, as in
             natural=photos/; what the run was trained on if not said.
         protocol: topk or calibration, of the model's own answers; corruptions or shifts, of its
-            answers to disturbed pictures; fewshot, linear or knn, of its features.
-        split: of the data; auto is test where there is one, else validation.
+            answers to disturbed pictures; real or variant, against other labels and pictures of
+            its classes; fewshot, linear or knn, of its features.
+        split: of the data; auto is test where there is one, else validation; all is every picture.
         settings: changes to the protocol by path, as in shots=[1,5].
         out: where to write; the run if not said, nowhere for a model that is no run.
         json: print JSON.

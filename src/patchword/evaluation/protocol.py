@@ -87,7 +87,7 @@ class Judged:
         Raises:
             DataError: they are those that it would be scored on.
         """
-        if self.split == "train":
+        if self.split in ("train", "all"):
             raise DataError(
                 f"{self.name} has no pictures to score a probe on but those that it learns from; "
                 "add a val or test folder"
@@ -116,10 +116,14 @@ class Subject:
         Raises:
             DataError: the source has classes that the model does not know.
         """
-        found = self._once(
-            source, "answers", lambda: scores(self.model, source, self.card.preprocessing)
-        )
+        found = self.logits(source)
         return found._replace(labels=relabelled(found.labels, source, self.card))
+
+    def logits(self, source: Source) -> Answers:
+        """Return the model's logits, with the source's own labels."""
+        return self._once(
+            source, "logits", lambda: scores(self.model, source, self.card.preprocessing)
+        )
 
     def features(self, source: Source, tokens: Tokens) -> Answers:
         """Return features in the place of logits, with the source's own labels."""

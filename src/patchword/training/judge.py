@@ -14,6 +14,7 @@ from patchword import evaluation
 from patchword.checkpoints import load
 from patchword.config import changed, dump, read_json
 from patchword.data import Data, open_data
+from patchword.data.source import Joined
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError
 from patchword.evaluation.protocol import Evaluation, Finding, Judged, Subject, means
@@ -85,7 +86,7 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
         run: what was trained; its own data is meant where no place is named.
         places: folders, each perhaps after the name of a group, as in "natural=photos/".
         card: the model's.
-        split: to score; auto is test where there is one, else validation, else train.
+        split: to score; auto is test where there is one, else validation, else train; all is all.
     """
     settings = stored(run) if (run / "config.json").exists() else None
     seed = settings.request.seed if settings else 0
@@ -110,7 +111,8 @@ def judged(data: Data, split: str) -> Judged:
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     there = [name for name, source in splits.items() if source is not None]
     name = there[-1] if split == "auto" else split
-    source = splits[name]
+    every = [source for source in splits.values() if source is not None]
+    source = Joined(every) if name == "all" else splits[name]
     if source is None:
         raise DataError(f"{data.name} has no {name} pictures; it has: {', '.join(there)}")
     return Judged(name=data.name, test=source, split=name, train=data.train)

@@ -19,6 +19,8 @@ LEADS = {
     "plain votes.",
     "corruptions": "Accuracy on pictures that were disturbed, by kind and severity; the stronger "
     "the colour, the more answers were right.",
+    "real": "How often the answer is one of a picture's several labels.",
+    "variant": "How often the model is right on other pictures of its classes.",
     "shifts": "Accuracy on pictures that were moved or resized.",
 }
 MADE = ("command", "date", "processor", "gpu", "libraries")
