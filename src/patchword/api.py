@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from patchword.checkpoints import load as load
-    from patchword.evaluation.topk import TopK
+    from patchword.evaluation.protocol import Evaluation
     from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
 
@@ -187,22 +187,42 @@ def train(
 
 def evaluate(
     run: str | PathLike[str],
-    *,
-    data: str | None = None,
-    split: Literal["auto", "train", "validation", "test"] = "auto",
+    *data: str,
+    protocol: str = "topk",
+    split: Literal["auto", "train", "validation", "test", "all"] = "auto",
+    settings: Sequence[str] = (),
+    out: str | PathLike[str] | None = None,
+    json: bool = False,
     device: str = "auto",
-) -> "TopK":
-    """Score a trained model on pictures with labels.
+) -> "Evaluation":
+    """Judge a trained model on pictures with labels.
+
+    A run keeps what came out in evaluation.json, and shows it in evaluation.html.
 
     Args:
         run: a run, or a folder or file that holds a model.
-        data: what to score on; what the run was trained on if not said.
-        split: of the data; auto is test where there is one, else validation.
+        data: what to judge on, each set perhaps after the name of a group, as in
+            natural=photos/; what the run was trained on if not said.
+        protocol: topk or calibration, of the model's own answers; corruptions or shifts, of its
+            answers to disturbed pictures; real or variant, against other labels and pictures of
+            its classes; fewshot, linear or knn, of its features.
+        split: of the data; auto is test where there is one, else validation; all is every picture.
+        settings: changes to the protocol by path, as in shots=[1,5].
+        out: where to write; the run if not said, nowhere for a model that is no run.
+        json: print JSON.
         device: cpu, cuda, mps, or auto.
     """
-    from patchword.training.use import evaluate as score
+    from patchword.training.judge import evaluate as judge
 
-    return score(Path(run), data=data, split=split, device=device)
+    return judge(
+        Path(run),
+        data,
+        protocol=protocol,
+        settings=settings,
+        split=split,
+        device=device,
+        out=None if out is None else Path(out),
+    )
 
 
 def predict(

@@ -136,6 +136,7 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "rich": ("",),
     "safetensors": ("",),
     "simplejpeg": ("data/jpeg.py",),
+    "scipy": ("data/", "evaluation/"),
     "sklearn": ("data/",),
     "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),

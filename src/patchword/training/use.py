@@ -1,73 +1,21 @@
-"""A trained model at work: scores on labelled pictures, answers for others."""
+"""A trained model at work: answers for pictures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from patchword.checkpoints import load
-from patchword.data import Source, header, look_at, open_data, said
+from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
-from patchword.errors import ConfigError, DataError, ImageError
-from patchword.evaluation.topk import TopK, topk
+from patchword.errors import DataError, ImageError
 from patchword.heads.classify import Classifier
-from patchword.predictor import Answer, Card
-from patchword.training.choose import held_out
-from patchword.training.feed import scores
-from patchword.training.settings import Request, stored
+from patchword.predictor import Answer
 
 BATCH = 64
-
-
-def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
-    """Score a model; the class index is the model's, whatever the order of the data's folders."""
-    model = load(run).to(named_device(device))
-    card = model.card
-    assert card is not None
-    settings = stored(run) if (run / "config.json").exists() else None
-    where = data or (settings.request.data if settings else None)
-    if where is None:
-        raise ConfigError(f"{run} does not say what it was trained on: name --data")
-    request = replace(settings.request if settings else Request(data=where), data=where)
-    opened = open_data(where, pixels=card.pixels, seed=request.seed, columns=request.columns)
-    if settings and data is None:
-        opened, _ = held_out(opened, settings.request)
-    splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
-    name = (
-        split if split != "auto" else next(n for n in ("test", "validation", "train") if splits[n])
-    )
-    source = splits[name]
-    if source is None:
-        raise DataError(
-            f"{where} has no {name} pictures; it has: {', '.join(n for n in splits if splits[n])}"
-        )
-    found = scores(model, source, card.preprocessing)
-    labels = relabelled(found.labels, source, card)
-    notes = tuple(said(name, look_at(source)))
-    return replace(topk(found.logits, labels), unreadable=found.unreadable, split=name, notes=notes)
-
-
-def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:
-    """Return labels as the model numbers them.
-
-    Raises:
-        DataError: the data has classes that the model does not know.
-    """
-    if card.classes is None or card.classes == source.classes:
-        return labels
-    strange = [name for name in source.classes if name not in card.classes]
-    if strange:
-        raise DataError(
-            f"the model does not know the classes {', '.join(strange[:8])}; "
-            f"it knows {', '.join(card.classes[:8])}{', ...' if len(card.classes) > 8 else ''}"
-        )
-    numbers = np.array([card.classes.index(name) for name in source.classes])
-    return torch.from_numpy(numbers)[labels]
 
 
 def files(patterns: Sequence[str]) -> list[str]:
