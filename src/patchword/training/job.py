@@ -81,6 +81,7 @@ def train(
         raise RunError(f"the training pictures of {out} are others now; name another --out")
     if settings.teacher != (chosen.teacher and chosen.teacher.digest):
         raise RunError(f"the teacher of {out} is another now; name another --out")
+    teaching(make_feed(chosen, settings), settings)  # there may be no room: nothing is begun then
     card = stored_card(out) if found else begin(out, chosen, settings)
     Job(out, replace(chosen, card=card), settings, say).run()
     return out
@@ -102,6 +103,16 @@ def stored_card(out: Path) -> Card:
     return parse(Card, {k: v for k, v in found.items() if k != "settings"}, where=str(out))
 
 
+def teaching(feed: Feed, settings: Settings) -> list[str]:
+    """Say what a teacher will be asked, where there is one.
+
+    Raises:
+        RunError: there is no room for what it says.
+    """
+    asked = feed.ask
+    return [f"teacher   {asked.words(settings.steps)}"] if isinstance(asked, Asked) else []
+
+
 class Job:
     """The training itself, and what is made of it at the end."""
 
@@ -117,8 +128,8 @@ class Job:
         parameters = sum(p.numel() for p in state.task.parameters())
         for line in first_screen(self.chosen, settings, parameters, str(self.out)):
             self.say(line)
-        if isinstance(feed.ask, Asked):
-            self.say(f"teacher   {feed.ask.words(settings.steps)}")
+        for line in teaching(feed, settings):
+            self.say(line)
         model = state.task.model
         validate = partial(self.validate, model) if self.data.validation else None
         with signals() as stop, torch.random.fork_rng(devices=[]), threads(settings.threads):

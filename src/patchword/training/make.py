@@ -17,6 +17,7 @@ from patchword.training.choose import Chosen
 from patchword.training.feed import Feed
 from patchword.training.settings import Settings
 from patchword.training.teacher import Teacher
+from patchword.weights import fill
 
 
 def make_feed(chosen: Chosen, settings: Settings) -> Feed:
@@ -80,9 +81,13 @@ def make_state(card: Card, settings: Settings) -> State[Classify | Distill]:
 
 
 def start_from(source: str, model: Classifier, card: Card) -> Classifier:
-    """Take over a trained model's weights, adapted to the images and classes of this one."""
+    """Take over a trained model's weights, adapted to the images and classes of this one.
+
+    Raises:
+        WeightsError: it is another network.
+    """
     trained, _ = adapt(
         load(source), image_size=card.preprocessing.image_size, num_classes=card.num_classes
     )
-    model.load_state_dict(trained.state_dict())
+    fill(model, trained.state_dict())
     return model
