@@ -64,6 +64,7 @@ class Prediction:
     names: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+    notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
 
 
 def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
@@ -102,6 +103,7 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
 def train(
     data: str | None = None,
     *,
+    columns: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     model: str | None = None,
     recipe: str | None = None,
@@ -130,7 +132,9 @@ def train(
     data and the machine, and printed first.
 
     Args:
-        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        data: a folder of pictures or of files of them; a list (CSV, JSON lines); tar shards;
+            hf:NAME; torchvision:NAME:ROOT; or the embedded set "digits".
+        columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
         recipe: vit, deit, deit_distilled or tiny.
@@ -152,10 +156,12 @@ def train(
         token: learn it through a distillation token, with a model that has one.
         cache: the folder that teachers' answers are kept in, for all runs that see the same views;
             patchword/teachers in the user's cache folder if not said.
-        settings: changes to the recipe by path, as in augment.hflip=0.5.
+        settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
+            read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
         config: the config.json of a run, to train as that one was.
     """
     began = time.perf_counter()
+    from patchword.data.open import named
     from patchword.errors import ConfigError
     from patchword.factory import sides
     from patchword.training.job import train as run
@@ -163,6 +169,7 @@ def train(
 
     request = Request(
         data=data or "",
+        columns=tuple(columns),
         model=model,
         recipe=recipe,
         epochs=epochs,
@@ -188,8 +195,7 @@ def train(
         request, before = requested(Path(config), request)
     if not request.data:
         raise ConfigError("no data was named: give a folder of pictures, or 'digits'")
-    name = Path(request.data).resolve().name if request.data != "digits" else "digits"
-    folder = Path("runs") / name if out is None else Path(out)
+    folder = Path("runs") / named(request.data) if out is None else Path(out)
     return TrainedRun(run(request, folder, began=began, before=before))
 
 
@@ -232,8 +238,8 @@ def predict(
     from patchword.training.use import predictions
 
     return [
-        Prediction(file, answer.names, answer.probabilities)
+        Prediction(file, answer.names, answer.probabilities, notes=notes)
         if error is None and answer is not None
         else Prediction(file, error=error)
-        for file, answer, error in predictions(Path(run), pictures, top=top, device=device)
+        for file, answer, error, notes in predictions(Path(run), pictures, top=top, device=device)
     ]

@@ -1,6 +1,7 @@
 """What each verb's answer looks like on a terminal, or as JSON lines."""
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def evaluate(found: "TopK", *, as_json: bool) -> int:
     from patchword.training.screen import table
 
     table({found.split: found})
+    for line in found.notes:
+        print(f"pixels: {line}")
     for reason in found.unreadable:
         print(f"not scored: {reason}")
     return 0
@@ -58,6 +61,7 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
                         {"name": n, "probability": p}
                         for n, p in zip(a.names, a.probabilities, strict=True)
                     ],
+                    **({"notes": list(a.notes)} if a.notes else {}),
                 }
                 for a in answers
             ]
@@ -80,6 +84,8 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
                 for a in answers
             ],
         )
+        for note, count in Counter(note for a in answers for note in a.notes).most_common():
+            print(f"pixels: {count} of {len(answers)} pictures: {note}")
     return 2 if all(answer.error for answer in answers) else 0
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from patchword.checkpoints import save
 from patchword.cli import main
+from patchword.data import Pixels
 from patchword.data.augment import Augment, Mixing
-from patchword.data.decode import Pixels
 from patchword.data.frame import Frame
 from patchword.engine.loop import fit
 from patchword.errors import ConfigError, DataError, RunError, Stopped

@@ -22,6 +22,7 @@ class TopK:
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
     unreadable: tuple[str, ...] = ()  # why pictures were not scored
     split: str = "scored"  # which pictures they are
+    notes: tuple[str, ...] = ()  # what the pixel contract did to them
 
 
 def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:

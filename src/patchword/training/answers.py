@@ -20,8 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchword.config import dump
-from patchword.data import Batch, TrainBatches, apply_mix, draw_mix
-from patchword.data.decode import Pixels
+from patchword.data import Batch, Pixels, TrainBatches, apply_mix, draw_mix
 from patchword.engine.devices import Precision
 from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe

@@ -1,16 +1,20 @@
 """What a user asked for, and what runs: the second is the first with nothing left open."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from patchword.config import dump, parse, read_json
+from patchword.data import Pixels
 from patchword.engine.devices import Precision, device
 from patchword.errors import ConfigError, RunError, suggest
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.distill import HARD, SOFT, Distillation
+
+PIXELS = "pixels."  # how the settings of the pixel contract begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,7 @@ class Request:
     """The words of the command; None where the choice is left to the program."""
 
     data: str
+    columns: tuple[str, ...] = ()  # of a list of pictures, as ROLE=NAME
     model: str | None = None
     recipe: str | None = None
     epochs: float | None = None
@@ -36,7 +41,7 @@ class Request:
     distill: Literal["hard", "soft"] | None = None
     token: bool = False
     cache: str | None = None  # folder of what teachers say
-    settings: tuple[str, ...] = ()  # changes to the recipe, as PATH=VALUE
+    settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
         least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "seed": 0, "workers": 0}
@@ -104,7 +109,16 @@ def overridden(recipe: Recipe, request: Request) -> Recipe:
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
     recipe = replace(recipe, distillation=distillation(recipe, request))
-    return changed(recipe, request.settings)
+    return changed(recipe, tuple(s for s in request.settings if not s.startswith(PIXELS)))
+
+
+def contract(pixels: Pixels, request: Request) -> Pixels:
+    """Put what was asked for in place of a pixel contract's own; bands say how many channels."""
+    asked = [s.removeprefix(PIXELS) for s in request.settings if s.startswith(PIXELS)]
+    values = _changed(dump(pixels), asked)
+    if values["bands"] and not any(s.startswith("channels=") for s in asked):
+        values["channels"] = len(values["bands"])
+    return parse(Pixels, values, where="--settings pixels")
 
 
 def distillation(recipe: Recipe, request: Request) -> Distillation | None:
@@ -131,7 +145,10 @@ def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
     Raises:
         ConfigError: there is no such setting, or the value is not of its type.
     """
-    values = dump(recipe)
+    return parse(Recipe, _changed(dump(recipe), settings), where="--settings")
+
+
+def _changed(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
@@ -148,7 +165,7 @@ def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
             known = inside if isinstance(inside, dict) else values
             raise ConfigError(f"--settings {path}: no such setting; {suggest(last, known)}")
         inside[last] = value
-    return parse(Recipe, values, where="--settings")
+    return values
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:

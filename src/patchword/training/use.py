@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from patchword.checkpoints import load
-from patchword.data import Source, open_data
+from patchword.data import Source, header, look_at, open_data, said
+from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError, ImageError
 from patchword.evaluation.topk import TopK, topk
@@ -17,9 +19,8 @@ from patchword.heads.classify import Classifier
 from patchword.predictor import Answer, Card
 from patchword.training.choose import held_out
 from patchword.training.feed import scores
-from patchword.training.settings import stored
+from patchword.training.settings import Request, stored
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 BATCH = 64
 
 
@@ -32,7 +33,8 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
     where = data or (settings.request.data if settings else None)
     if where is None:
         raise ConfigError(f"{run} does not say what it was trained on: name --data")
-    opened = open_data(where, pixels=card.pixels, seed=settings.request.seed if settings else 0)
+    request = replace(settings.request if settings else Request(data=where), data=where)
+    opened = open_data(where, pixels=card.pixels, seed=request.seed, columns=request.columns)
     if settings and data is None:
         opened, _ = held_out(opened, settings.request)
     splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
@@ -46,7 +48,8 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
         )
     found = scores(model, source, card.preprocessing)
     labels = relabelled(found.labels, source, card)
-    return replace(topk(found.logits, labels), unreadable=found.unreadable, split=name)
+    notes = tuple(said(name, look_at(source)))
+    return replace(topk(found.logits, labels), unreadable=found.unreadable, split=name, notes=notes)
 
 
 def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:
@@ -74,10 +77,11 @@ def files(patterns: Sequence[str]) -> list[str]:
         DataError: one of them is nothing, or a folder without pictures.
     """
     found: dict[str, None] = {}
+    known = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            inside = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES]
+            inside = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in known]
         elif path.exists():
             inside = [pattern]
         else:
@@ -90,19 +94,30 @@ def files(patterns: Sequence[str]) -> list[str]:
     return list(found)
 
 
+class Predicted(NamedTuple):
+    """What became of one file."""
+
+    file: str
+    answer: Answer | None
+    error: str | None  # the reason that there is no answer
+    notes: tuple[str, ...]  # what the pixel contract did to the picture
+
+
 def predictions(
     run: Path, patterns: Sequence[str], *, top: int, device: str
-) -> Iterator[tuple[str, Answer | None, str | None]]:
-    """Yield each picture's file, with the model's answer or the reason that there is none."""
+) -> Iterator[Predicted]:
+    """Answer each picture that the patterns name."""
     names = files(patterns)
     model: Classifier = load(run).to(named_device(device))
     predictor = model.predictor()
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
         errors: dict[str, str] = {}
+        notes: dict[str, tuple[str, ...]] = {}
         for name in names[start : start + BATCH]:
             try:
                 pixels[name] = predictor.pixels(name)
+                notes[name] = header(Path(name), predictor.card.pixels).notes
             except ImageError as error:
                 errors[name] = str(error)
         answers = dict(
@@ -113,4 +128,4 @@ def predictions(
             )
         )
         for name in names[start : start + BATCH]:
-            yield name, answers.get(name), errors.get(name)
+            yield Predicted(name, answers.get(name), errors.get(name), notes.get(name, ()))
