@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchword import catalogue, models
+from patchword import adapters, catalogue, models
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError, suggest
 from patchword.factory import adapt, build, create_model, family, preprocessing, sides
@@ -45,7 +45,8 @@ def load(
 
     Args:
         source: a run, a folder that holds a model of ours, of timm or of transformers, or a file
-            of weights in any of their formats.
+            of weights in any of their formats; or timm:NAME or torchvision:NAME for the weights
+            that the library has itself.
         model: its name, where neither the folder nor the shapes of the tensors say it.
         image_size: adapt it to images of this size.
         num_classes: give it a fresh head of so many classes, where that is another number.
@@ -57,6 +58,9 @@ def load(
     path = Path(source)
     if path.is_dir():
         card, tensors = _read_folder(path, model)
+    elif str(source).partition(":")[0] in adapters.LIBRARIES and not path.exists():
+        tensors = adapters.trained(str(source))
+        card = _card_for(tensors, str(source))
     else:
         tensors = read(path)
         card = _card_for(tensors, model)
