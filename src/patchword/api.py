@@ -103,6 +103,7 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
 def train(
     data: str | None = None,
     *,
+    columns: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     model: str | None = None,
     recipe: str | None = None,
@@ -127,7 +128,9 @@ def train(
     data and the machine, and printed first.
 
     Args:
-        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        data: a folder of pictures or of files of them; a list (CSV, JSON lines); tar shards;
+            hf:NAME; torchvision:NAME:ROOT; or the embedded set "digits".
+        columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
         recipe: vit, deit or tiny.
@@ -143,11 +146,12 @@ def train(
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
         init: a run, folder or file of weights to start from.
-        settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
-            read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
+        settings: changes to the recipe by path, as in augment.hflip=0.5, or to how pictures are
+            read, as in pixels.background=[0,0,0].
         config: the config.json of a run, to train as that one was.
     """
     began = time.perf_counter()
+    from patchword.data.open import named
     from patchword.errors import ConfigError
     from patchword.factory import sides
     from patchword.training.job import train as run
@@ -155,6 +159,7 @@ def train(
 
     request = Request(
         data=data or "",
+        columns=tuple(columns),
         model=model,
         recipe=recipe,
         epochs=epochs,
@@ -176,8 +181,7 @@ def train(
         request, before = requested(Path(config), request)
     if not request.data:
         raise ConfigError("no data was named: give a folder of pictures, or 'digits'")
-    name = Path(request.data).resolve().name if request.data != "digits" else "digits"
-    folder = Path("runs") / name if out is None else Path(out)
+    folder = Path("runs") / named(request.data) if out is None else Path(out)
     return TrainedRun(run(request, folder, began=began, before=before))
 
 

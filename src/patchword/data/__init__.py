@@ -22,7 +22,9 @@ from patchword.data.pixels import Pixels as Pixels
 from patchword.data.randaugment import RandAugment as RandAugment
 from patchword.data.source import ArraySource as ArraySource
 from patchword.data.source import Data as Data
+from patchword.data.source import Kind as Kind
 from patchword.data.source import Source as Source
 from patchword.data.source import Subset as Subset
+from patchword.data.source import Targets as Targets
 from patchword.data.source import cache as cache
 from patchword.data.source import hold_out as hold_out

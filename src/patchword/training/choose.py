@@ -43,7 +43,7 @@ def choose(request: Request) -> Chosen:
     """
     start = None if request.init is None else load(request.init).card
     pixels = contract(start.pixels if start else Pixels(), request)
-    data = open_data(request.data, pixels=pixels, seed=request.seed)
+    data = opened(request, pixels)
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
@@ -54,7 +54,7 @@ def choose(request: Request) -> Chosen:
     if start or (grey and not said):
         channels = len(start.preprocessing.mean) if start else 1
         pixels = replace(pixels, channels=channels)
-        data = open_data(request.data, pixels=pixels, seed=request.seed)
+        data = opened(request, pixels)
     data, held = held_out(data, request)
     found = Found(
         pictures=len(data.train),
@@ -71,6 +71,11 @@ def choose(request: Request) -> Chosen:
     card = _card(name, size, pixels, data, recipe, start)
     tried(card)
     return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
+
+
+def opened(request: Request, pixels: Pixels) -> Data:
+    """Open the data of a request."""
+    return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
 
 
 def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:

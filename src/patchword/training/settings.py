@@ -21,6 +21,7 @@ class Request:
     """The words of the command; None where the choice is left to the program."""
 
     data: str
+    columns: tuple[str, ...] = ()  # of a list of pictures, as ROLE=NAME
     model: str | None = None
     recipe: str | None = None
     epochs: float | None = None

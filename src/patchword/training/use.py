@@ -19,7 +19,7 @@ from patchword.heads.classify import Classifier
 from patchword.predictor import Answer, Card
 from patchword.training.choose import held_out
 from patchword.training.feed import scores
-from patchword.training.settings import stored
+from patchword.training.settings import Request, stored
 
 BATCH = 64
 
@@ -33,7 +33,8 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
     where = data or (settings.request.data if settings else None)
     if where is None:
         raise ConfigError(f"{run} does not say what it was trained on: name --data")
-    opened = open_data(where, pixels=card.pixels, seed=settings.request.seed if settings else 0)
+    request = replace(settings.request if settings else Request(data=where), data=where)
+    opened = open_data(where, pixels=card.pixels, seed=request.seed, columns=request.columns)
     if settings and data is None:
         opened, _ = held_out(opened, settings.request)
     splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
