@@ -11,7 +11,7 @@ from patchword.features import Tap
 from patchword.heads.classify import LinearHead, classifier
 from patchword.models.vit import ViTConfig
 from patchword.weights import fill
-from patchword.weights.configs import to_transformers
+from patchword.weights.plain import CONFIGS
 from tests.parity.goldens_of_jax import from_jax
 from tests.parity.peer import Peer, outputs, split
 
@@ -82,12 +82,12 @@ def transformers_s(config, num_classes):
     """
     names = tuple(f"class {i}" for i in range(num_classes))
     distilled = "distillation" in config.prefix
-    theirs = to_transformers(dump(config), names, distilled=distilled)
+    kind = CONFIGS[1 if distilled else 0]
+    theirs = kind.write(dump(config), names)
 
     import transformers
 
-    (kind,) = theirs["architectures"]
-    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**theirs))
+    model = getattr(transformers, kind.architecture)(transformers.AutoConfig.for_model(**theirs))
 
     def see(model, batch):
         with outputs({"final": model.base_model.layernorm}) as seen:

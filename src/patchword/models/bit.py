@@ -20,6 +20,8 @@ from patchword.data.frame import Frame
 from patchword.layers import StochasticDepth
 from patchword.models.resnet import ResNet, StagesConfig, Stem
 from patchword.weights import POINTWISE, Format, Rule
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Only, Ours, Same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,28 @@ FORMATS = (
         head=(
             Rule("head.conv.weight", "head.label.weight", POINTWISE),
             Rule("head.conv.bias", "head.label.bias"),
+        ),
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "bit",
+        "BitForImageClassification",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("embedding_size", "stem_dim"),
+            Same("hidden_sizes", "embed_dim"),
+            Same("depths", "depth"),
+            Same("drop_path_rate", "drop_path_rate", 0.0),
+            Ours("std_eps", 1e-8),
+            Only("layer_type", "preactivation"),
+            Only("hidden_act", "relu"),
+            Only("global_padding", None),
+            Only("num_groups", 32),
+            Only("embedding_dynamic_padding", False),
+            Only("output_stride", 32),
+            Only("width_factor", 1),
         ),
     ),
 )
