@@ -17,6 +17,7 @@ from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.weights import fill, recognise
+from patchword.weights.arrays import write_arrays
 from patchword.weights.configs import (
     KNOWN,
     Kind,
@@ -27,9 +28,10 @@ from patchword.weights.configs import (
     to_timm,
 )
 from patchword.weights.files import read, write
+from patchword.weights.google import GOOGLE
 
 SHARDS = "model.safetensors.index.json"
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.npz")
 TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 LOOSE = (  # settings in which a model may differ from the variant whose name it has
@@ -98,6 +100,8 @@ def save(
     else:
         files, name, root = foreign_files(model.card, format)
         known = {f.name: f for f in family(model.card.model).FORMATS}
+        if name == GOOGLE and model.card.pretraining_head:
+            name = f"{GOOGLE} pre-training"
         if name not in known:
             raise ConfigError(
                 f"{model.card.model} is not written as {name}; {suggest(name, known)}"
@@ -106,7 +110,10 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(folder / name, json.dumps(content, indent=2) + "\n")
-    write(folder / "model.safetensors", tensors)
+    if format == GOOGLE:
+        write_arrays(folder / "model.npz", tensors)
+    else:
+        write(folder / "model.safetensors", tensors)
 
 
 def foreign_files(card: Card, format: str) -> tuple[dict[str, Any], str, str | None]:
@@ -247,6 +254,8 @@ def _parameters(tensors: dict[str, Tensor]) -> int:
     for name, tensor in tensors.items():
         if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             continue
+        if name.startswith("head.label.0."):  # only pre-training has it
+            continue
         count += tensor.numel()
         if name.startswith("head."):
             count += (1000 - len(tensor)) * tensor[0].numel()
@@ -260,16 +269,19 @@ def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     for name in [model] if model else _candidates(tensors):
         held = family(name)
         config = held.VARIANTS[name]
-        known = [f.load(tensors, config) for f in held.FORMATS if f.knows(tensors, config)]
-        ours = known[0] if known else tensors
+        format_ = next((f for f in held.FORMATS if f.knows(tensors, config)), None)
+        ours = format_.load(tensors, config) if format_ else tensors
         if not model and name in figures and figures[name].parameters != _parameters(ours):
             continue  # spares making it
-        classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
+        pretraining = "head.label.0.weight" in ours
+        last = ours.get(f"head.label{'.2' if pretraining else ''}.weight")
+        classes = 1000 if last is None else len(last)
         with torch.device("meta"):
-            made = create_model(name, num_classes=classes)
+            made = create_model(name, num_classes=classes, pretraining_head=pretraining)
         shapes = {key: tensor.shape for key, tensor in made.state_dict().items()}
         if made.card and shapes == {key: tensor.shape for key, tensor in ours.items()}:
-            fits.append(made.card)
+            settings = format_.settings if format_ else {}
+            fits.append(replace(made.card, config={**made.card.config, **settings}))
         elif model:
             fill(made, ours)  # says what does not fit
     if len(fits) == 1:

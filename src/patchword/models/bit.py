@@ -19,8 +19,9 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.layers import StochasticDepth
 from patchword.models.resnet import ResNet, StagesConfig, Stem
-from patchword.weights import POINTWISE, Format, Rule
+from patchword.weights import POINTWISE, Format, Rule, View
 from patchword.weights.configs import Kind
+from patchword.weights.google import GOOGLE, KERNEL
 from patchword.weights.settings import Only, Ours, Same
 
 
@@ -69,6 +70,9 @@ PREPROCESSING = Frame(
     std=(0.5, 0.5, 0.5),
 )
 
+UNIT = "resnet/block{#+1}/unit{#+1:02}"
+POINT_KERNEL = View(lambda kernel: kernel[0, 0].mT, lambda matrix: matrix.mT[None, None])
+
 FORMATS = (
     Format(
         "timm",
@@ -93,6 +97,31 @@ FORMATS = (
         root=("bit.",),
     ),
     Format(
+        GOOGLE,
+        Rule("resnet/root_block/standardized_conv2d/kernel", "stem.conv.weight", KERNEL),
+        Rule(f"{UNIT}/a/proj/standardized_conv2d/kernel", "stages.#.#.downsample.weight", KERNEL),
+        *(
+            rule
+            for i, part in enumerate("abc", 1)
+            for rule in (
+                Rule(
+                    f"{UNIT}/{part}/standardized_conv2d/kernel",
+                    f"stages.#.#.conv{i}.weight",
+                    KERNEL,
+                ),
+                Rule(f"{UNIT}/{part}/group_norm/gamma", f"stages.#.#.gn{i}.weight"),
+                Rule(f"{UNIT}/{part}/group_norm/beta", f"stages.#.#.gn{i}.bias"),
+            )
+        ),
+        Rule("resnet/group_norm/gamma", "norm.weight"),
+        Rule("resnet/group_norm/beta", "norm.bias"),
+        head=(
+            Rule("resnet/head/conv2d/kernel", "head.label.weight", POINT_KERNEL),
+            Rule("resnet/head/conv2d/bias", "head.label.bias"),
+        ),
+        settings={"std_eps": 1e-10},
+    ),
+    Format(
         "authors",
         Rule("root.conv.weight", "stem.conv.weight"),
         Rule("body.block{#+1}.unit{#+1:02}.*", "stages.#.#.*"),
@@ -101,6 +130,7 @@ FORMATS = (
             Rule("head.conv.weight", "head.label.weight", POINTWISE),
             Rule("head.conv.bias", "head.label.bias"),
         ),
+        settings={"std_eps": 1e-10},
     ),
 )
 

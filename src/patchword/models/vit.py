@@ -34,8 +34,9 @@ from patchword.layers import (
     truncated,
     xavier,
 )
+from patchword.weights import plain
+from patchword.weights.google import google_formats
 from patchword.weights.plain import CONFIGS as CONFIGS
-from patchword.weights.plain import FORMATS as FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,8 @@ VARIANTS = {
 }
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+FORMATS = (*plain.FORMATS, *google_formats({"act": "tanh", "resample": "linear"}))
 
 ACTS = {"exact": nn.GELU, "tanh": partial(nn.GELU, approximate="tanh")}
 
