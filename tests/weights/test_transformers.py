@@ -120,9 +120,21 @@ def config_of(model_type, case="plain", **more):
 def theirs_of(model_type, case, *, teacher=False):
     import transformers
 
+    torch.manual_seed(0)
     config = config_of(model_type, case)
     kind = f"{CASES[model_type][0]}ForImageClassification{'WithTeacher' if teacher else ''}"
-    return perturbed(getattr(transformers, kind)(config), case).eval()
+    return settled(perturbed(getattr(transformers, kind)(config), case))
+
+
+def settled(model):
+    """Let batch norms take the statistics of images, so that these reach the logits."""
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.train().momentum = 1.0
+    if norms:
+        with torch.no_grad():
+            model(torch.randn(8, 3, 64, 64))
+    return model.train().eval()  # LeViT keeps what it worked out in evaluation
 
 
 def batch_of(model):
@@ -133,7 +145,7 @@ def batch_of(model):
 def agree(ours, theirs, batch):
     wanted = theirs(batch).logits.detach()
     found = ours(batch).detach()
-    assert wanted.abs().max() > 0.05
+    assert (wanted[0] - wanted[1]).abs().max() > 1e-3 * wanted.abs().max()  # images matter
     close(found, wanted)
 
 
@@ -160,11 +172,12 @@ def test_in_several_files_and_under_the_names_in_memory(tmp_path, model_type):
     theirs = theirs_of(model_type, next(iter(CASES[model_type][1])))
     theirs.save_pretrained(tmp_path, max_shard_size="10KB")
     assert len([*tmp_path.glob("*.safetensors")]) > 1
-    agree(patchword.load(tmp_path), theirs, batch_of(patchword.load(tmp_path)))
+    ours = patchword.load(tmp_path)
+    agree(ours, theirs, batch_of(ours))
     for path in tmp_path.glob("*.safetensors*"):
         path.unlink()
     torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
-    agree(patchword.load(tmp_path), theirs, batch_of(patchword.load(tmp_path)))
+    agree(patchword.load(tmp_path), theirs, batch_of(ours))
 
 
 @pytest.mark.parametrize("model_type", TEACHERS)
