@@ -67,8 +67,17 @@ def affordable(name):
     if count > FULL:
         return replace(config, depth=shallow(config.depth))
     if counter.get_total_flops() / 2 > WORK:
-        return replace(config, image_size=tuple(side // 2 for side in config.image_size))
+        return replace(config, image_size=halved(config))
     return config
+
+
+def halved(config):
+    """Return image sides about half as long, of whole patches."""
+    patch = getattr(config, "patch_size", 1)
+    patch = (
+        patch if isinstance(patch, int) else 1
+    )  # a pyramid's strides divide what it is halved to
+    return tuple(side // 2 // patch * patch for side in config.image_size)
 
 
 def shallow(depth):

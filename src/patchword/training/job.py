@@ -17,13 +17,14 @@ from patchword.engine.loop import fit
 from patchword.engine.run import Run
 from patchword.engine.state import State
 from patchword.errors import RunError
+from patchword.evaluation.answers import Answers, scores
 from patchword.evaluation.topk import TopK, topk
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Classify
 from patchword.training.choose import Chosen, choose, in_memory
-from patchword.training.feed import Answers, Feed, scores
+from patchword.training.feed import Feed
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report

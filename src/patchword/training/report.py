@@ -13,6 +13,7 @@ from patchword.data import Source
 from patchword.data.frame import Frame, frame
 from patchword.engine.run import Run
 from patchword.errors import ImageError
+from patchword.evaluation.answers import Answers
 from patchword.evaluation.topk import TopK, topk
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
@@ -31,7 +32,6 @@ from patchword.pages.report import (
 )
 from patchword.predictor import normalise
 from patchword.training.choose import Chosen
-from patchword.training.feed import Answers
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
 
