@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from patchword.data.frame import Frame
 from patchword.models.vit import ViTConfig, sized
+from patchword.weights.plain import CONFIGS as CONFIGS
 from patchword.weights.plain import FORMATS as FORMATS
 
 TINY = ViTConfig(embed_dim=192, num_heads=3, fresh="truncated")
