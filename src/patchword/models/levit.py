@@ -14,23 +14,25 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
-    AbsoluteBias,
     Attend,
     Grid,
     Normed,
+    OffsetTable,
     StochasticDepth,
     admit,
+    by_index,
+    cells,
     fold,
     fold_into,
     merge_heads,
-    offset_index,
     split_heads,
     to_tokens,
 )
@@ -59,7 +61,6 @@ class LeViTConfig:
 
 
 LEVIT_128S = LeViTConfig(depth=(2, 3, 4), num_heads=(4, 6, 8))
-LEVIT_128 = LeViTConfig()
 LEVIT_192 = LeViTConfig(embed_dim=(192, 288, 384), num_heads=(3, 5, 6), key_dim=32)
 LEVIT_256 = LeViTConfig(embed_dim=(256, 384, 512), num_heads=(4, 6, 8), key_dim=32)
 LEVIT_384 = LeViTConfig(embed_dim=(384, 512, 768), num_heads=(6, 9, 12), key_dim=32)
@@ -71,7 +72,7 @@ LEVIT_512_S8 = replace(LEVIT_512, embed_dim=(512, 640, 896), num_heads=(8, 10, 1
 
 VARIANTS = {
     "levit_128s": LEVIT_128S,
-    "levit_128": LEVIT_128,
+    "levit_128": LeViTConfig(),
     "levit_192": LEVIT_192,
     "levit_256": LEVIT_256,
     "levit_384": LEVIT_384,
@@ -82,7 +83,7 @@ VARIANTS = {
     "levit_512d": LEVIT_512D,
     # timm's names of the same networks where their linear maps are kept as 1x1 convolutions
     "levit_conv_128s": LEVIT_128S,
-    "levit_conv_128": LEVIT_128,
+    "levit_conv_128": LeViTConfig(),
     "levit_conv_192": LEVIT_192,
     "levit_conv_256": LEVIT_256,
     "levit_conv_384": LEVIT_384,
@@ -105,18 +106,7 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.
 
 
 ACTS = {"hard_swish": nn.Hardswish, "silu": nn.SiLU}
-
-
-def indices(config: LeViTConfig) -> dict[str, Tensor]:
-    """Return the tables of offsets that the authors' files hold."""
-    found: dict[str, Tensor] = {}
-    cells = grids(config)
-    for stage, depth in enumerate(config.depth):
-        if stage:
-            found[f"blocks.{2 * len(found)}"] = offset_index(cells[stage - 1], stride=2)
-        for _ in range(depth):
-            found[f"blocks.{2 * len(found)}.m"] = offset_index(cells[stage])
-    return {f"{name}.attention_bias_idxs": index for name, index in found.items()}
+Heads = tuple[int, int, int]  # how many; channels of each query or key, and of each value
 
 
 FORMATS = (
@@ -223,7 +213,18 @@ FORMATS = (
         Rule("head_dist.bn.*", "norms.distillation.*"),
         head=(Rule("head.l.*", "head.label.*"), Rule("head_dist.l.*", "head.distillation.*")),
         ignore=("blocks.*.attention_bias_idxs",),
-        derived=indices,
+        derived=lambda config: {
+            f"blocks.{2 * i}.{place}attention_bias_idxs": AbsoluteBias(grid, 1, stride=step).index
+            for maps in [grids(config)]
+            for i, (place, grid, step) in enumerate(
+                attention
+                for stage, depth in enumerate(config.depth)
+                for attention in (
+                    *([("", maps[stage - 1], 2)] if stage else []),
+                    *[("m.", maps[stage], 1)] * depth,
+                )
+            )
+        },
         count=counted(
             r"blocks\.\d+\.",
             lambda place, half: f"blocks.{2 * place.number + half}.",
@@ -247,19 +248,40 @@ FUSED = Format(
     Rule("blocks.#.mlp.m.2.*", "blocks.#.mlp.branch.fc2.*"),
     head=(Rule("head.*", "head.label.*"), Rule("head_dist.*", "head.distillation.*")),
     ignore=("blocks.*.attention_bias_idxs",),
-    derived=indices,
+    derived=FORMATS[-1].derived,
     count=FORMATS[-1].count,
 )
 """The authors' names of a network after `fused`, which has other tensors."""
+
+
+class AbsoluteBias(OffsetTable):
+    """A learned number per head and absolute offset, numbered as cells are (section 4.2)."""
+
+    def __init__(self, grid: Grid, heads: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.reach = grid
+        self.table = nn.Parameter(torch.zeros(heads, grid[0] * grid[1]))
+        keys = cells(grid)
+        queries = keys.unflatten(0, grid)[::stride, ::stride].flatten(0, 1)
+        down, across = (queries[:, None] - keys).abs().unbind(-1)
+        self.register_buffer("index", down * grid[1] + across, persistent=False)
+
+    index: Tensor
+
+    def forward(self) -> Float[Tensor, "heads n m"]:
+        """Return the bias of every query to every key."""
+        return by_index(self.table.T, self.index)
+
+    def at(self, reach: Grid) -> Float[Tensor, "heads offsets"]:
+        """Return the table for another grid (bicubic); the offset 0 keeps its own."""
+        table = self.table.unflatten(1, self.reach)[None]
+        return F.interpolate(table, reach, mode="bicubic", align_corners=True)[0].flatten(1)
 
 
 def grids(config: LeViTConfig) -> list[Grid]:
     """Return the cells of each stage; every halving of a side rounds up."""
     halvings = [config.stem + stage for stage in range(len(config.depth))]
     return [tuple(-(-side // 2**times) for side in config.image_size) for times in halvings]
-
-
-Heads = tuple[int, int, int]  # how many; channels of each query or key, and of each value
 
 
 class Attention(nn.Module):
@@ -270,8 +292,7 @@ class Attention(nn.Module):
         self.heads = num, key, value = heads
         self.qkv = Normed(nn.Linear(dim, num * (2 * key + value), bias=False))
         self.bias = AbsoluteBias(grid, num)
-        self.attend = Attend()
-        self.act = act
+        self.attend, self.act = Attend(), act
         self.proj = Normed(nn.Linear(num * value, dim, bias=False), scale=0.0)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
@@ -291,16 +312,14 @@ class Shrink(nn.Module):
         self.kv = Normed(nn.Linear(dim, num * (key + value), bias=False))
         self.q = Normed(nn.Linear(dim, num * key, bias=False))
         self.bias = AbsoluteBias(grid, num, stride=2)
-        self.attend = Attend()
-        self.act = act
+        self.attend, self.act = Attend(), act
         self.proj = Normed(nn.Linear(num * value, wider, bias=False))
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b m e"]:
         """Mix the cells into fewer."""
         num, key, value = self.heads
         k, v = split_heads(self.kv(x), num).split((key, value), dim=-1)
-        cells = x.unflatten(1, self.grid)[:, ::2, ::2].flatten(1, 2)
-        q = split_heads(self.q(cells), num)
+        q = split_heads(self.q(x.unflatten(1, self.grid)[:, ::2, ::2].flatten(1, 2)), num)
         return self.proj(self.act(merge_heads(self.attend(q, k, v, self.bias()))))
 
 
@@ -349,13 +368,9 @@ class LeViT(Backbone):
         self.blocks = nn.ModuleList(blocks(c))
         self.norm = nn.Identity()  # the last stage leaves as it is
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(c.embed_dim[-1]) for name in c.readouts})
-        levels = [
-            Level(f"stages.{i}", dim, (2 ** (c.stem + i),) * 2) for i, dim in enumerate(c.embed_dim)
-        ]
-        self.levels = (*levels, replace(levels[-1], name="final"))
-        self.readouts = c.readouts
+        self.levels = stage_levels(c.embed_dim, [2 ** (c.stem + i) for i in range(len(c.depth))])
+        self.readouts, self.head_std = c.readouts, 0.02
         self.width = c.embed_dim[-1] * len(c.readouts)
-        self.head_std = 0.02
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`, which is the last one."""
@@ -382,8 +397,7 @@ def blocks(config: LeViTConfig) -> Iterator[nn.Module]:
     def mlp(dim: int, ratio: float) -> nn.Module:
         fc1 = Normed(nn.Linear(dim, int(dim * ratio), bias=False))
         fc2 = Normed(nn.Linear(int(dim * ratio), dim, bias=False), scale=0.0)
-        branch = nn.Sequential(OrderedDict(fc1=fc1, act=act(), fc2=fc2))
-        return Residual(branch, c.drop_path_rate)
+        return Residual(nn.Sequential(OrderedDict(fc1=fc1, act=act(), fc2=fc2)), c.drop_path_rate)
 
     for stage, (dim, grid) in enumerate(zip(c.embed_dim, grids(c), strict=True)):
         if stage:
