@@ -4,10 +4,8 @@ from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
 from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
-from patchword.layers.attention import mix_heads as mix_heads
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.block import Block as Block
-from patchword.layers.block import Branch as Branch
 from patchword.layers.block import LayerScale as LayerScale
 from patchword.layers.block import Mlp as Mlp
 from patchword.layers.depth import StochasticDepth as StochasticDepth
@@ -37,7 +35,6 @@ from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.patch import PatchStem as PatchStem
 from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition
-from patchword.layers.position import NoPosition as NoPosition
 from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
@@ -48,6 +45,7 @@ from patchword.layers.reduce import tiled as tiled
 from patchword.layers.sampling import centres as centres
 from patchword.layers.sampling import sample as sample
 from patchword.layers.stage import Stage as Stage
+from patchword.layers.stage import in_depth as in_depth
 from patchword.layers.token import ClassToken as ClassToken
 from patchword.layers.window import READING as READING
 from patchword.layers.window import Order as Order
@@ -55,7 +53,6 @@ from patchword.layers.window import Tiling as Tiling
 from patchword.layers.window import WindowAttention as WindowAttention
 from patchword.layers.window import Windows as Windows
 from patchword.layers.window import fold_heads as fold_heads
-from patchword.layers.window import from_windows as from_windows
 from patchword.layers.window import reorder as reorder
 from patchword.layers.window import through as through
 from patchword.layers.window import to_windows as to_windows

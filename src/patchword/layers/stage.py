@@ -40,6 +40,10 @@ class Stage(nn.Module):
         x = last(x, grid) if queries is None else last(x, grid, queries)
         return x if self.norm is None else self.norm(x), grid
 
-    def parts(self) -> list[nn.Module]:
-        """Return the embedding, the blocks and the norm, in order of depth."""
-        return [self.embed, *self.blocks, *([] if self.norm is None else [self.norm])]
+
+def in_depth(stages: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the embedding, the blocks and the norm of each stage, in order of depth."""
+    parts = [
+        (stage.embed, *stage.blocks, stage.norm) for stage in stages if isinstance(stage, Stage)
+    ]
+    return [part for stage in parts for part in stage if part is not None]

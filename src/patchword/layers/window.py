@@ -27,15 +27,6 @@ def to_windows(
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def from_windows(
-    x: Float[Tensor, "b windows cells c"], window: tuple[int, int], grid: Grid
-) -> Float[Tensor, "b rows columns c"]:
-    """Undo `to_windows` on a grid of these sides."""
-    high, wide = window
-    x = x.unflatten(2, (high, wide)).unflatten(1, (grid[0] // high, grid[1] // wide))
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-
 Tiling = Literal["timm", "torchvision", "authors"]
 """What becomes of grids that windows do not tile, where the code bases of Swin differ.
 

@@ -211,7 +211,7 @@ class Stage(nn.Module):
         """Return the stage's tokens, row by row, and their grid."""
         if self.merge is not None:
             x, grid = self.merge(x, grid)
-        plain, shifted = self.windows
+        plain, shifted = (w for w in self.windows if isinstance(w, Windows))
         turns = [(block, shifted if i % 2 else plain) for i, block in enumerate(self.blocks)]
         return through(turns, x, grid), grid
 

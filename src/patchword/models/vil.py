@@ -36,6 +36,7 @@ from patchword.layers import (
     admit,
     cells,
     fold_heads,
+    in_depth,
     merge_heads,
     offset_index,
     ramp,
@@ -398,7 +399,7 @@ class ViL(Backbone):
 
     def spine(self) -> list[nn.Module]:
         """Return the start and the blocks of each stage, and the last norm."""
-        return [*(part for stage in self.stages for part in stage.parts()), self.norm]
+        return [*in_depth(self.stages), self.norm]
 
 
 def unread(config: ViLConfig) -> Iterator[str]:
