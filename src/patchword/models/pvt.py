@@ -59,9 +59,8 @@ class PVTConfig:
         """Make the backbone, with fresh weights."""
         return PVT(self)
 
-    @property
     def strides(self) -> list[int]:
-        """The pixels per cell of each stage, along a side."""
+        """Return the pixels per cell of each stage, along a side."""
         return [*accumulate(self.patch_size, mul)]
 
 
@@ -138,7 +137,7 @@ class Embed(nn.Module):
         super().__init__()
         c, side = config, config.patch_size[stage]
         dim = c.embed_dim[stage]
-        step = c.strides[stage]
+        step = c.strides()[stage]
         last = stage + 1 == len(c.depth)
         self.proj = nn.Conv2d((c.in_chans, *c.embed_dim)[stage], dim, side, stride=side)
         self.norm = nn.LayerNorm(dim, c.reduce_norm_eps)
@@ -186,7 +185,7 @@ class PVT(Backbone):
         self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        self.levels = stage_levels(c.embed_dim, c.strides)
+        self.levels = stage_levels(c.embed_dim, c.strides())
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
