@@ -10,8 +10,8 @@ forward pass then computes what was asked for, and returns one type whatever tha
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -29,6 +29,20 @@ class Level:
     name: str
     channels: int
     stride: Grid | None  # input pixels per cell along each axis; None: no grid is left here
+
+
+def block_levels(depth: int, dim: int, stride: Grid | None) -> tuple[Level, ...]:
+    """Return the levels of a network of so many blocks, all of one width, on one grid."""
+    return tuple(
+        Level(name, dim, stride) for name in (*(f"blocks.{i}" for i in range(depth)), "final")
+    )
+
+
+def stage_levels(dims: Sequence[int], strides: Iterable[int]) -> tuple[Level, ...]:
+    """Return the levels of stages of these channels, and pixels along the side of a cell."""
+    pairs = enumerate(zip(dims, strides, strict=True))
+    levels = [Level(f"stages.{i}", dim, (step, step)) for i, (dim, step) in pairs]
+    return (*levels, replace(levels[-1], name="final"))
 
 
 class Tap(NamedTuple):
@@ -132,6 +146,28 @@ class Trace:
         """Pass a level as a map, without prefix tokens."""
         if name in self.taps:
             self.seen[name] = Tap(x, x.new_empty(len(x), 0, x.shape[1]))
+
+    def stages(
+        self, stages: Iterable[nn.Module], x: Float[Tensor, "b c h w"], queries: int | None = None
+    ) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Lead images through stages, each of which makes tokens of the map before, and pass all.
+
+        Args:
+            stages: map to tokens and grid.
+            x: the images.
+            queries: what the last stage is told to answer for, as in `layers.Stage`.
+
+        Returns:
+            the last stage's tokens, and their grid.
+        """
+        *lower, last = stages
+        for i, stage in enumerate(lower):
+            tokens, grid = stage(x)
+            self.tokens(f"stages.{i}", tokens, grid)
+            x = to_map(tokens, grid)
+        tokens, grid = last(x) if queries is None else last(x, queries)
+        self.tokens(f"stages.{len(lower)}", tokens, grid)
+        return tokens, grid
 
     def features(self, pooled: Float[Tensor, "b d"]) -> Features:
         """Return what was asked for, in the order in which it was."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from functools import partial
 
 from patchword.heads.classify import classifier
-from patchword.layers import Points, centres
-from patchword.models.dat import FORMATS, DATConfig
+from patchword.layers import centres
+from patchword.models.dat import FORMATS, DATConfig, Points
 from patchword.weights import fill
 
 SMALL = {

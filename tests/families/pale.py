@@ -34,7 +34,7 @@ UNOFFICIAL = Format(
     *(
         Rule(f"ps_blocks.#.#.attn.qkv.{i}.{theirs}", f"stages.#.blocks.#.block.attn.{name}.{ours}")
         for i, name in enumerate(QKV)
-        for theirs, ours in (("dw.weight", "depthwise.weight"), ("bn.*", "norm.*"))
+        for theirs, ours in (("dw.weight", "depthwise.linear.weight"), ("bn.*", "depthwise.bn.*"))
     ),
     *(
         Rule(f"ps_blocks.#.#.{theirs}.weight", f"stages.#.blocks.#.block.{ours}.weight", POINTWISE)
@@ -53,7 +53,7 @@ UNOFFICIAL = Format(
     Rule("ps_blocks.#.#.norm#.ln.*", "stages.#.blocks.#.block.norm#.*"),
     Rule("ps_blocks.#.#.cpe.*", "stages.#.blocks.#.cpe.*"),
     Rule("ps_blocks.#.#.*", "stages.#.blocks.#.block.*"),
-    Rule("patch_merg_convs.#.*", "stages.#.merge.conv.*"),
+    Rule("patch_merg_convs.#.*", "stages.#.embed.proj.*"),
     head=(Rule("proj.*", "head.label.*"),),
 )
 
@@ -75,7 +75,7 @@ def unofficial(golden):
         weights[name] = weights[name] * 0.5**0.5
     model = classifier(config.build(), kwargs["classes"])
     for stage in model.backbone.stages:
-        stage.merge.norm = nn.Identity()
+        stage.embed.norm = nn.Identity()
     model.backbone.norm = nn.Identity()
     fill(model, UNOFFICIAL.load(weights))
     return {"logits": model.eval()(golden.image)}

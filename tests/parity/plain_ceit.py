@@ -35,7 +35,7 @@ def backbone(w, config, images):
     proj = "stem.patch_embed.proj"
     x = F.conv2d(x, w[f"{proj}.weight"], w[f"{proj}.bias"], config.patch_size)
     table = positions(w["stem.position.table"], [s // side for s in config.image_size], grid)
-    token = w["stem.class_token"].expand(len(x), 1, -1)
+    token = w["stem.class_token.token"].expand(len(x), 1, -1)
     x = torch.cat([token, x.flatten(2).mT], dim=1) + table
     maps, tokens = {}, []
     for i in range(config.depth):

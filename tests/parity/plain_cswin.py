@@ -14,7 +14,7 @@ def backbone(w, config, images):
     for stage, depth in enumerate(config.depth):
         at = f"stages.{stage}.embed"
         stride, padding = (2, 1) if stage else (4, 2)
-        x = F.conv2d(x, w[f"{at}.conv.weight"], w[f"{at}.conv.bias"], stride, padding)
+        x = F.conv2d(x, w[f"{at}.proj.weight"], w[f"{at}.proj.bias"], stride, padding)
         x = norm(x.permute(0, 2, 3, 1), w[f"{at}.norm.weight"], w[f"{at}.norm.bias"])
         for i in range(depth):
             start = f"stages.{stage}.blocks.{i}."

@@ -26,8 +26,8 @@ def backbone(w, config, images):
     for stage, depth in enumerate(config.depth):
         at = f"stages.{stage}."
         stride, padding = (2, 1) if stage else (4, 3)
-        x = F.conv2d(x, w[at + "merge.conv.weight"], w[at + "merge.conv.bias"], stride, padding)
-        x = norm(w, at + "merge.norm", x.permute(0, 2, 3, 1))
+        x = F.conv2d(x, w[at + "embed.proj.weight"], w[at + "embed.proj.bias"], stride, padding)
+        x = norm(w, at + "embed.norm", x.permute(0, 2, 3, 1))
         for i in range(depth):
             block = part(w, f"{at}blocks.{i}.")
             x = x + around(block["cpe.weight"][:, 0], x) + block["cpe.bias"]
@@ -62,9 +62,9 @@ def around(kernel, x):
 
 
 def separable(w, x):
-    x = around(w["depthwise.weight"][:, 0], x)
-    x = (x - w["norm.running_mean"]) / (w["norm.running_var"] + 1e-5).sqrt()
-    return linear(w, "pointwise", x * w["norm.weight"] + w["norm.bias"])
+    x = around(w["depthwise.linear.weight"][:, 0], x)
+    x = (x - w["depthwise.bn.running_mean"]) / (w["depthwise.bn.running_var"] + 1e-5).sqrt()
+    return linear(w, "pointwise", x * w["depthwise.bn.weight"] + w["depthwise.bn.bias"])
 
 
 def pale(w, x, config, stage):

@@ -41,7 +41,7 @@ def test_linear_layers_and_tables_have_deviation_0_02_and_convolutions_are_torch
         elif isinstance(part, nn.Conv2d):  # uniform, of variance 1 / (3 fan-in)
             wanted = (3 * part.weight[0].numel()) ** -0.5
             assert part.weight.std().item() == pytest.approx(wanted, rel=0.1)
-    tables = [t for n, t in model.named_parameters() if n.endswith(("class_token", ".table"))]
+    tables = [t for n, t in model.named_parameters() if n.endswith((".token", ".table"))]
     assert len(tables) == (5 if name == "pvt_tiny" else 1)
     for table in tables:
         assert table.std().item() == pytest.approx(0.02, rel=0.1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from patchword.layers import GridBias
+from patchword.models.beit import GridBias
 
 pytestmark = pytest.mark.peers
 

@@ -14,6 +14,7 @@ from tests.structure.sources import (
     functions,
     imports,
     lines,
+    papers,
     read,
 )
 
@@ -99,7 +100,7 @@ def file_names(root: Path) -> list[str]:
 def headers(root: Path) -> list[str]:
     """A paper's file begins with its paper, its reference and its departures."""
     faults = []
-    for source in _papers(root):
+    for source in papers(root):
         header = ast.get_docstring(source.tree) or ""
         for word in ("Paper", "Reference", "Departures"):
             if not re.search(rf"^{word} +\S", header, re.MULTILINE):
@@ -108,17 +109,10 @@ def headers(root: Path) -> list[str]:
     return faults + [f"{place}: excused, and not there" for place in sorted(gone)]
 
 
-def _papers(root: Path) -> Iterator[Source]:
-    for source in read(root):
-        infrastructure = source.stem == "__init__" or source.place in tables.INFRASTRUCTURE
-        if source.room in tables.PAPER_ROOMS and not infrastructure:
-            yield source
-
-
 def registry(root: Path) -> list[str]:
     """A family lists its full names as literal keys of VARIANTS; no name stands twice."""
     faults = []
-    for source in _papers(root):
+    for source in papers(root):
         if source.room == "models" and not source.is_family:
             faults.append(f"{source.place}: lists no VARIANTS")
     seen: dict[tuple[str, str], str] = {}

@@ -1,6 +1,6 @@
 """Every law that can be a test: each maps the package's folder to its faults, one a line."""
 
-from tests.structure import code, house
+from tests.structure import code, house, parts
 
 LAWS = (
     house.layering,
@@ -10,6 +10,7 @@ LAWS = (
     house.headers,
     house.registry,
     house.budgets,
+    parts.parts,
     code.parameters,
     code.no_hasattr,
     code.docstrings,

@@ -63,6 +63,14 @@ def read(root: Path) -> tuple[Source, ...]:
     )
 
 
+def papers(root: Path) -> Iterator[Source]:
+    """Yield the files that hold a paper's thing."""
+    for source in read(root):
+        infrastructure = source.stem == "__init__" or source.place in tables.INFRASTRUCTURE
+        if source.room in tables.PAPER_ROOMS and not infrastructure:
+            yield source
+
+
 def assigned(node: ast.AST) -> list[str]:
     """Name what a statement assigns to; nothing where it assigns to more than plain names."""
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]

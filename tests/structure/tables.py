@@ -48,6 +48,7 @@ PARTS = {  # the only modules of a room that another may import
 
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("deit", "vit"): "DeiT is ViT with one more token",
+    ("deepvit", "cait"): "re-attention mixes heads as talking heads do",
     ("bit", "resnet"): "BiT is a ResNet with other blocks, stem and norm",
     ("beitv2", "beit"): "BEiT v2 is BEiT that learns from another tokeniser",
     ("deit3", "vit"): "DeiT III is ViT with LayerScale, trained anew",
@@ -87,6 +88,8 @@ DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
     "CONFIGS",
+    "IN_MEMORY",
+    "ON_DISK",
     "FORMATS",
     "Format",
     "Rule",
@@ -95,12 +98,28 @@ DECLARATIVE = (
     "View",
 )  # tables, and functions that make them: by their name or by what they make
 
+PARTS_ROOM = "layers"  # what stands there, three papers use
+CONTRACT = "features factory inspection engine"  # rooms that know every network, and no paper
+AWAITED = {  # "layers/file.py:name" -> who else is to use it
+    "layers/normed.py:fold": "predictors and exports fold every batch norm into its map",
+    "layers/normed.py:fold_into": "predictors and exports fold every batch norm into its map",
+    "layers/position.py:SinCosPosition": "the encoders of MAE and MoCo v3 have these positions",
+    "layers/sampling.py:centres": "Deformable DETR's cells look around their centres",
+    "layers/sampling.py:sample": "Deformable DETR reads maps at points, Sparse R-CNN at regions'",
+    "layers/sequence.py:CrossAttention": "captioners' words read the tokens of an image",
+    "layers/sequence.py:PostNorm": "DETR's layers are in this order",
+    "layers/sequence.py:PreNorm": "the towers of CLIP are in this order",
+    "layers/sequence.py:SelfAttention": "the text tower of CLIP reads itself through a mask",
+}
+
 FAMILY_LINES = 250  # without its declarative tables
 FILE_LINES = 300
 FUNCTION_LINES = 50
 EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py:train": "a parameter and its line of help for each flag of the command",
-    "models/vil.py": "two attentions, with and without biases, which the paper's networks join",
+    "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
+    "models/levit.py": "its stages are blocks in a row, whose biases and norms are its own",
+    "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }
 
 PARAMETERS = 8

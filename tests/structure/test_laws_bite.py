@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.structure import code, house, tables
+from tests.structure import code, house, parts, tables
 from tests.structure.committed import mentions
 from tests.structure.laws import LAWS
 
@@ -55,6 +55,7 @@ SOUND = {  # keeps every law, and comes close to breaking each
         """L."""
         from dataclasses import dataclass
         from typing import TYPE_CHECKING
+        from patchword.layers.block import Mask
         from patchword.tasks.base import Task
         if TYPE_CHECKING:
             import rich
@@ -70,9 +71,27 @@ SOUND = {  # keeps every law, and comes close to breaking each
             def hook(*args, **kwargs): ...
             print(names, hook)
         ''',
+    "layers/__init__.py": '''
+        """L."""
+        from patchword.layers.block import Block as Block
+        from patchword.layers.block import Norm as Norm
+        ''',
+    "layers/block.py": '''
+        """B."""
+        class Block:
+            """B."""
+            norm = Norm
+        class Norm:
+            """Three papers have it as blocks have it."""
+        class Mask:
+            """No paper names it, but the engine."""
+        ''',
     "models/__init__.py": '"""M."""\n',
-    "models/vit.py": PAPER + "def sized(n):\n    'S.'\nVARIANTS = {'vit': sized(1)}\n",
+    "models/vit.py": PAPER
+    + "from patchword.layers import Block\n"
+    + "def sized(n):\n    'S.'\n    return Block(n)\nVARIANTS = {'vit': sized(1)}\n",
     "models/deit.py": PAPER + "from patchword.models.vit import sized\nVARIANTS = {'deit': 2}\n",
+    "text/bert.py": PAPER + "from patchword.layers.block import Block\nVARIANTS = {'bert': 1}\n",
     "tasks/base.py": '''
         """T."""
         class Task:
@@ -141,6 +160,11 @@ BREACHES: dict[Law, list[Breach]] = {
         Breach("models/vit.py", "x = 1\n" * 250, "models/vit.py: 2"),
         Breach("engine/run.py", LONG, "engine/run.py:f: 52 lines"),
     ],
+    parts.parts: [
+        Breach("layers/block.py", "class Mlp:\n    ...", "Mlp serves no three papers, only none"),
+        Breach("layers/block.py", "TABLE = 1", "TABLE serves no three"),
+        Breach("layers/window.py", "class Window(Block): ...", "Window serves no three"),
+    ],
     code.parameters: [
         Breach("errors.py", f"def f({NINE}): ...", "f takes 9 parameters"),
         Breach("errors.py", f"class C:\n def __init__(self, {NINE}): ...", "takes 9"),
@@ -194,6 +218,7 @@ def no_excuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold the made-up packages to the laws alone, whatever the real one is excused."""
     monkeypatch.setattr(tables, "EXCUSED", {})
     monkeypatch.setattr(tables, "WIDE", {})
+    monkeypatch.setattr(tables, "AWAITED", {})
     monkeypatch.setattr(tables, "INFRASTRUCTURE", {"tasks/base.py": "what every task is"})
     monkeypatch.setattr(tables, "FAMILY_PAIRS", {("deit", "vit"): "one more token"})
 
@@ -242,6 +267,28 @@ def test_an_excuse_covers_what_it_names_and_must_be_needed(
     package = build(tmp_path, {**SOUND, "engine/run.py": long_and_wide})
     assert house.budgets(package) == ["api.py:train: excused, and not over its budget"]
     assert code.parameters(package) == ["api.py:train: excused, and not over its parameters"]
+
+
+def test_a_part_serves_the_papers_that_build_on_a_network_but_not_one_network_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = build(tmp_path / "alone", {**SOUND, "models/deit.py": PAPER + "VARIANTS = {}\n"})
+    few = "serves no three papers, only bert, vit"
+    assert parts.parts(alone) == [
+        f"layers/block.py:2: Block {few}",
+        f"layers/block.py:5: Norm {few}",
+    ]
+    one = build(tmp_path / "one", {**SOUND, "text/bert.py": PAPER + "VARIANTS = {}\n"})
+    assert [fault.partition(" serves")[0] for fault in parts.parts(one)] == [
+        "layers/block.py:2: Block",
+        "layers/block.py:5: Norm",
+    ]
+    awaited = {"layers/block.py:Block": "CLIP", "layers/block.py:Norm": "CLIP"}
+    monkeypatch.setattr(tables, "AWAITED", awaited)
+    assert parts.parts(alone) == []
+    assert parts.parts(build(tmp_path / "sound", SOUND)) == [
+        f"{place}: excused, and not short of papers" for place in awaited
+    ]
 
 
 def test_infrastructure_that_is_gone_needs_no_excuse(

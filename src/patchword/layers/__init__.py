@@ -1,20 +1,13 @@
-"""Parts that more than one paper uses. They import torch, and nothing of ours but errors."""
+"""Parts that three papers or more use. They import torch, and nothing of ours but errors."""
 
-from patchword.layers.absolute import AbsoluteBias as AbsoluteBias
-from patchword.layers.absolute import offset_index as offset_index
 from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
 from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
-from patchword.layers.attention import mix_heads as mix_heads
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.block import Block as Block
-from patchword.layers.block import Branch as Branch
 from patchword.layers.block import LayerScale as LayerScale
 from patchword.layers.block import Mlp as Mlp
-from patchword.layers.chunks import Reach as Reach
-from patchword.layers.chunks import hidden as hidden
-from patchword.layers.chunks import neighbourhoods as neighbourhoods
 from patchword.layers.depth import StochasticDepth as StochasticDepth
 from patchword.layers.depth import depth_masks as depth_masks
 from patchword.layers.depth import dropping as dropping
@@ -24,7 +17,6 @@ from patchword.layers.grid import admit as admit
 from patchword.layers.grid import strided as strided
 from patchword.layers.grid import to_map as to_map
 from patchword.layers.grid import to_tokens as to_tokens
-from patchword.layers.grid_bias import GridBias as GridBias
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
@@ -33,12 +25,16 @@ from patchword.layers.normed import Normed as Normed
 from patchword.layers.normed import fold as fold
 from patchword.layers.normed import fold_into as fold_into
 from patchword.layers.offset import OffsetBias as OffsetBias
+from patchword.layers.offset import OffsetTable as OffsetTable
+from patchword.layers.offset import by_index as by_index
 from patchword.layers.offset import cells as cells
-from patchword.layers.offset import offsets as offsets
+from patchword.layers.offset import offset_index as offset_index
+from patchword.layers.offset import relative_index as relative_index
+from patchword.layers.patch import ConvEmbed as ConvEmbed
 from patchword.layers.patch import PatchEmbed as PatchEmbed
+from patchword.layers.patch import PatchStem as PatchStem
 from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition
-from patchword.layers.position import NoPosition as NoPosition
 from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
@@ -46,22 +42,18 @@ from patchword.layers.position import SinCosPosition as SinCosPosition
 from patchword.layers.reduce import ReducedAttention as ReducedAttention
 from patchword.layers.reduce import StridedReduction as StridedReduction
 from patchword.layers.reduce import tiled as tiled
-from patchword.layers.sampling import Points as Points
-from patchword.layers.sampling import SampledBias as SampledBias
 from patchword.layers.sampling import centres as centres
 from patchword.layers.sampling import sample as sample
-from patchword.layers.shifted import WindowAttention as WindowAttention
-from patchword.layers.shifted import shift_mask as shift_mask
+from patchword.layers.stage import Stage as Stage
+from patchword.layers.stage import in_depth as in_depth
 from patchword.layers.token import ClassToken as ClassToken
 from patchword.layers.window import READING as READING
 from patchword.layers.window import Order as Order
-from patchword.layers.window import RelativeBias as RelativeBias
 from patchword.layers.window import Tiling as Tiling
+from patchword.layers.window import WindowAttention as WindowAttention
 from patchword.layers.window import Windows as Windows
-from patchword.layers.window import fitted as fitted
 from patchword.layers.window import fold_heads as fold_heads
-from patchword.layers.window import from_windows as from_windows
-from patchword.layers.window import relative_index as relative_index
 from patchword.layers.window import reorder as reorder
+from patchword.layers.window import through as through
 from patchword.layers.window import to_windows as to_windows
 from patchword.layers.window import two_by_two as two_by_two

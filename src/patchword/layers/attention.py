@@ -21,17 +21,6 @@ def merge_heads(x: Float[Tensor, "b h n c"]) -> Float[Tensor, "b n d"]:
     return x.transpose(1, 2).flatten(2)
 
 
-def mix_heads(
-    maps: Float[Tensor, "b h n m"], mix: Float[Tensor, "heads h"]
-) -> Float[Tensor, "b heads n m"]:
-    """Make each new map of the old ones, weighted by a row of `mix`, as they lie in memory.
-
-    Talking heads (Shazeer et al. 2020, arXiv:2003.02436) do it to scores and to their softmax.
-    """
-    mixed = torch.bmm(mix.expand(len(maps), -1, -1), maps.flatten(2))
-    return mixed.unflatten(2, maps.shape[2:])
-
-
 class Operator(nn.Module):
     """Mixes values by weights that can be worked out from its inputs.
 

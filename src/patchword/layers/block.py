@@ -1,7 +1,6 @@
 """The residual block, and what goes on its branches."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -9,17 +8,6 @@ from torch import Tensor, nn
 
 from patchword.layers.depth import StochasticDepth
 from patchword.layers.grid import Grid
-
-
-class Branch(Protocol):
-    """What mixes the tokens of a block: attention, a convolution, pooling.
-
-    One that can answer for its first tokens alone takes `queries`, how many, as a third argument.
-    """
-
-    def __call__(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        """Map tokens to tokens."""
-        ...
 
 
 class Mlp(nn.Module):
@@ -55,7 +43,8 @@ class LayerScale(nn.Module):
 class Block(nn.Module):
     """x + attn(norm(x)), then x + mlp(norm(x)): the pre-norm transformer block.
 
-    It is handed its branches, so it has no options about what they are.
+    It is handed its branches, so it has no options about what they are. What mixes tokens takes
+    them and their grid; one that can answer for its first tokens alone, how many as a third.
     """
 
     def __init__(

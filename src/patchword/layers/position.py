@@ -150,17 +150,3 @@ class SinCosPosition(Position):
         y, x = torch.meshgrid(*(torch.arange(n, device=device) for n in grid), indexing="ij")
         x, y = (t.flatten()[:, None] * self.frequencies for t in (x, y))
         return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1)[None]
-
-
-class NoPosition(Position):
-    """No positions: the tokens are a bag of patches."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("zero", torch.zeros(1, 1, dim), persistent=False)
-
-    zero: Tensor
-
-    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
-        """Return zeros."""
-        return self.zero.expand(-1, grid[0] * grid[1], -1)

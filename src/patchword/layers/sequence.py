@@ -1,7 +1,5 @@
 """Attention and residual branches for sequences with masks (Transformer, BERT, GPT-2)."""
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -87,7 +85,3 @@ class PreNorm(Residual):
     def forward(self, x: Float[Tensor, "b n d"], *inputs: Tensor | None) -> Float[Tensor, "b n d"]:
         """Norm what the branch reads, then add."""
         return x + self.drop(self.branch(self.norm(x), *inputs))
-
-
-Order = Callable[[nn.Module, nn.Module, float], Residual]
-"""PostNorm or PreNorm, handed over."""

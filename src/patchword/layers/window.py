@@ -1,5 +1,6 @@
-"""Windows on a grid, shifted ones too, and learned biases by the offset of two cells in one."""
+"""Windows on a grid, shifted ones too, and attention inside them."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import torch
@@ -7,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from patchword.layers.attention import split_heads
+from patchword.layers.attention import Attend, merge_heads, split_heads
 from patchword.layers.grid import Grid
-from patchword.layers.position import Fitted
+from patchword.layers.offset import OffsetBias
 
 
 def to_windows(
@@ -26,61 +27,6 @@ def to_windows(
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def from_windows(
-    x: Float[Tensor, "b windows cells c"], window: tuple[int, int], grid: Grid
-) -> Float[Tensor, "b rows columns c"]:
-    """Undo `to_windows` on a grid of these sides."""
-    high, wide = window
-    x = x.unflatten(2, (high, wide)).unflatten(1, (grid[0] // high, grid[1] // wide))
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-
-def relative_index(window: tuple[int, int]) -> Int[Tensor, "cells cells"]:
-    """Return the number of the offset between each query (first axis) and each key.
-
-    Offsets of query less key, from -(side - 1) to side - 1, are numbered row by row.
-    """
-    rows, columns = window
-    row = torch.arange(rows).repeat_interleave(columns)
-    column = torch.arange(columns).repeat(rows)
-    down = row[:, None] - row + rows - 1
-    across = column[:, None] - column + columns - 1
-    return down * (2 * columns - 1) + across
-
-
-class RelativeBias(Fitted):
-    """A learned number per head and offset between cells of a window (Swin, equation 4)."""
-
-    def __init__(self, window: tuple[int, int], heads: int) -> None:
-        super().__init__()
-        self.window = window
-        self.table = nn.Parameter(torch.empty((2 * window[0] - 1) * (2 * window[1] - 1), heads))
-        nn.init.trunc_normal_(self.table, std=0.02)
-        self.register_buffer("index", relative_index(window).flatten(), persistent=False)
-
-    index: Tensor
-
-    def forward(self) -> Float[Tensor, "heads cells cells"]:
-        """Return the bias of every query to every key."""
-        cells = self.window[0] * self.window[1]
-        return self.table[self.index].T.unflatten(1, (cells, cells))
-
-    @torch.no_grad()
-    def refit(self, old: Fitted) -> str:
-        """Resample the other's table to this window's offsets (bicubic, as Swin's code)."""
-        if not isinstance(old, RelativeBias) or old.window == self.window:
-            return ""
-        sides = tuple(2 * side - 1 for side in old.window)
-        table = old.table.T.unflatten(1, sides)[None]
-        new = tuple(2 * side - 1 for side in self.window)
-        self.table.copy_(F.interpolate(table, new, mode="bicubic")[0].flatten(1).T)
-        size = "x".join
-        return (
-            f"relative biases resampled from windows of {size(map(str, old.window))} to "
-            f"{size(map(str, self.window))} cells (bicubic)"
-        )
-
-
 Tiling = Literal["timm", "torchvision", "authors"]
 """What becomes of grids that windows do not tile, where the code bases of Swin differ.
 
@@ -88,18 +34,6 @@ A grid that is smaller than the window: timm shrinks the window along that axis,
 both, torchvision pads the grid. An axis with no more cells than the window is not shifted; the
 authors (and transformers) then shift neither. Padding comes after the shift in timm, so its seams
 lie beside the true ones, and before it in the others."""
-
-
-def fitted(grid: Grid, window: int, tiling: Tiling) -> tuple[int, int]:
-    """Return the window's rows and columns on a grid that may be smaller than it."""
-    rows, columns = grid
-    match tiling:
-        case "timm":
-            return min(rows, window), min(columns, window)
-        case "torchvision":
-            return window, window
-        case "authors":
-            return min(rows, columns, window), min(rows, columns, window)
 
 
 class Order(NamedTuple):
@@ -222,6 +156,53 @@ class Windows(nn.Module):
         region = (place >= padded - side).long() + (place >= padded - shift).long()
         region = region if shift else torch.zeros_like(region)
         return cell.unflatten(0, (-1, side)).T, region.unflatten(0, (-1, side)).T
+
+
+def through(
+    blocks: Iterable[tuple[nn.Module, Windows | None]], x: Float[Tensor, "b n d"], grid: Grid
+) -> Float[Tensor, "b n d"]:
+    """Pass tokens through blocks, each of which is given them in the order of its windows.
+
+    From one order into the next it is one copy, where others reverse, roll and partition.
+
+    Args:
+        blocks: with their windows; None where a block reads row by row.
+        x: tokens, row by row, as they are returned.
+        grid: the cells that they are.
+    """
+    order = READING
+    for block, windows in blocks:
+        old, order = order, READING if windows is None else windows(x, grid)
+        x = block(reorder(x, old, order), grid)
+    return reorder(x, order, READING)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention among the tokens of a window, with a bias by their offset (equation 4)."""
+
+    def __init__(
+        self, dim: int, num_heads: int, windows: Windows, *, bias: bool = True, drop: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.windows = num_heads, windows
+        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
+        self.bias = OffsetBias(windows.window, num_heads)
+        self.attend = Attend()
+        self.proj = nn.Linear(dim, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """Mix tokens, which come in the order of the windows (`Order`)."""
+        order = self.windows(x, grid)
+        x = order.cleared(x)
+        bias = order.folded(self.bias(), x.shape[1])
+        # each by itself, as windows and heads of the fused three do not make one axis
+        biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)  # pyright: ignore[reportUnnecessaryComparison]
+        q, k, v = (
+            fold_heads(F.linear(x, weight, part), bias.shape[-1], self.num_heads)
+            for weight, part in zip(self.qkv.weight.chunk(3), biases, strict=True)
+        )
+        return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
 
 
 def two_by_two(x: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tensor, "b m e"], Grid]:

@@ -19,7 +19,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Features
-from patchword.layers import Fitted, Grid, Operator, strided
+from patchword.layers import Grid, OffsetTable, Operator, relative_index, strided
 from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 from patchword.weights import Format, Rule, View, modules, within
 
@@ -74,7 +74,7 @@ def indices(config: AxialConfig) -> dict[str, Tensor]:
     """Return the tables of offsets that the authors keep beside the weights."""
     left = iter(grids(config))
     return {
-        f"layer{stage + 1}.{block}.{axis}_block.flatten_index": offsets(span).flatten()
+        f"layer{stage + 1}.{block}.{axis}_block.flatten_index": relative_index((span,)).flatten()
         for stage, depth in enumerate(config.depth)
         for block in range(depth)
         for axis, span in zip(("hight", "width"), next(left), strict=True)
@@ -111,35 +111,24 @@ FORMATS = (
 )
 
 
-def offsets(span: int) -> Tensor:
-    """Return the number of the offset between each two places of a line: from 0 to 2 span - 2."""
-    places = torch.arange(span)
-    return places[:, None] - places + span - 1
-
-
-class RelativeCodes(Fitted):
+class RelativeCodes(OffsetTable):
     """A learned vector per offset of two places on a line."""
 
     def __init__(self, dim: int, span: int) -> None:
         super().__init__()
-        self.span = span
+        self.reach = (span,)
         self.table = nn.Parameter(torch.empty(dim, 2 * span - 1))
-        self.register_buffer("index", offsets(span).flatten(), persistent=False)
+        self.register_buffer("index", relative_index((span,)), persistent=False)
 
     index: Tensor
 
     def forward(self, first: int, last: int) -> Float[Tensor, "c span span"]:
         """Return some channels of the code of each place (second axis) relative to each other."""
-        return self.table[first:last, self.index].unflatten(1, (self.span, self.span))
+        return self.table[first:last, self.index]
 
-    @torch.no_grad()
-    def refit(self, old: Fitted) -> str:
-        """Resample the other's table to this span (linearly; the authors' code has no rule)."""
-        if not isinstance(old, RelativeCodes) or old.span == self.span:
-            return ""
-        size = self.table.shape[1]
-        self.table.copy_(F.interpolate(old.table[None], size, mode="linear")[0])
-        return f"relative codes resampled from {old.span} cells to {self.span} (linear)"
+    def at(self, reach: Grid) -> Float[Tensor, "c offsets"]:
+        """Return the table for another span (linear; the authors' code has no rule)."""
+        return F.interpolate(self.table[None], 2 * reach[0] - 1, mode="linear")[0]
 
 
 class PositionSensitive(Operator):

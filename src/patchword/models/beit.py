@@ -9,27 +9,31 @@ Departures at another image size the biases are read between the authors' geomet
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import prod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attend,
     Block,
     ClassToken,
     Grid,
-    GridBias,
     LearnedPosition,
     Mlp,
+    OffsetBias,
     PatchEmbed,
+    PatchStem,
     merge_heads,
     ramp,
+    relative_index,
     split_heads,
     truncated,
 )
@@ -62,20 +66,15 @@ class BEiTConfig:
         return BEiT(self)
 
 
-def sized(config: BEiTConfig, side: int) -> BEiTConfig:
-    """Return the same network for square images of another side, in pixels."""
-    return replace(config, image_size=(side, side))
-
-
 BASE = BEiTConfig()
 LARGE = BEiTConfig(embed_dim=1024, depth=24, num_heads=16, layer_scale=1e-5)
 
 VARIANTS = {
     "beit_base_patch16_224": BASE,
-    "beit_base_patch16_384": sized(BASE, 384),
+    "beit_base_patch16_384": replace(BASE, image_size=(384, 384)),
     "beit_large_patch16_224": LARGE,
-    "beit_large_patch16_384": sized(LARGE, 384),
-    "beit_large_patch16_512": sized(LARGE, 512),
+    "beit_large_patch16_384": replace(LARGE, image_size=(384, 384)),
+    "beit_large_patch16_512": replace(LARGE, image_size=(512, 512)),
 }
 
 README = "README, pre-trained and first fine-tuned on ImageNet-22k"
@@ -114,7 +113,7 @@ def transformers_format(name: str, names: dict[str, str]) -> Format:
         Rule("embeddings.cls_token", "stem.class_token.token"),
         Rule("embeddings.position_embeddings", "stem.position.table"),
         Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
-        Rule(f"{names['shared']}.{table}", "stem.bias.table"),
+        Rule(f"{names['shared']}.{table}", "bias.table"),
         *within(
             names["layer"],
             "blocks.#",
@@ -144,7 +143,7 @@ FORMATS = (
         Rule("cls_token", "stem.class_token.token"),
         Rule("pos_embed", "stem.position.table"),
         Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
-        Rule("rel_pos_bias.relative_position_bias_table", "stem.bias.table"),
+        Rule("rel_pos_bias.relative_position_bias_table", "bias.table"),
         *within(
             "blocks.#",
             "blocks.#",
@@ -200,6 +199,59 @@ CONFIGS = (
         ),
     ),
 )
+
+
+class GridBias(OffsetBias):
+    """A learned number per head and offset between cells of a map, and about the class token.
+
+    The table holds the offsets, then the class token's bias to every cell, every cell's to it, and
+    its own to itself.
+    """
+
+    def __init__(self, grid: Grid, num_heads: int) -> None:
+        super().__init__(grid, num_heads, self.numbers(grid))
+        self.table = nn.Parameter(torch.zeros(len(self.table) + 3, num_heads))
+
+    def numbers(self, grid: Grid) -> Int[Tensor, "n n"]:
+        """Return the rows of the table by query and key, the class token first."""
+        offsets = prod(2 * side - 1 for side in grid)
+        index = F.pad(relative_index(grid), (1, 0, 1, 0), value=offsets)
+        index[1:, 0] += 1
+        index[0, 0] += 2
+        return index
+
+    def at(self, reach: Grid) -> Float[Tensor, "offsets heads"]:
+        """Return the table for another grid: near offsets kept, far ones spread."""
+        offsets = self.table[:-3].unflatten(0, tuple(2 * side - 1 for side in self.reach))
+        for axis, (old, new) in enumerate(zip(self.reach, reach, strict=True)):
+            offsets = stretched(offsets, axis, old, new)
+        return torch.cat([offsets.flatten(0, 1), self.table[-3:]])
+
+
+def stretched(
+    table: Float[Tensor, "... heads"], axis: int, old: int, new: int
+) -> Float[Tensor, "... heads"]:
+    """Read a table of 2 old - 1 offsets along an axis at 2 new - 1 of them.
+
+    The old offsets are laid 1, q, q^2, ... cells apart on both sides of 0, with the ratio q at
+    which they cover the new grid: what is near stays as near as it was.
+    """
+    if old == new:
+        return table
+    if old == 1:
+        return table.repeat_interleave(2 * new - 1, axis)
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        far = sum(ratio**i for i in range(old - 1)) > new - 1
+        low, high = (low, ratio) if far else (ratio, high)
+    apart = list(accumulate(low**i for i in range(old - 1)))
+    known = torch.tensor([*(-x for x in reversed(apart)), 0.0, *apart], device=table.device)
+    wanted = torch.arange(1.0 - new, new, device=table.device)
+    right = torch.searchsorted(known, wanted).clamp(1, 2 * old - 2)
+    share = (wanted - known[right - 1]) / (known[right] - known[right - 1])
+    share = share.clamp(0, 1).view(-1, *[1] * (table.ndim - 1 - axis)).to(table.dtype)
+    return torch.lerp(table.index_select(axis, right - 1), table.index_select(axis, right), share)
 
 
 class BEiTAttention(nn.Module):
@@ -261,30 +313,6 @@ class BEiTBlock(Block):
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 
-class Stem(nn.Module):
-    """The class token and patches, with their positions or the biases of all blocks."""
-
-    def __init__(self, config: BEiTConfig, grid: Grid) -> None:
-        super().__init__()
-        c = config
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
-        self.class_token = ClassToken(c.embed_dim)
-        self.position = (
-            LearnedPosition(grid, c.embed_dim, prefix=1, mode="bicubic") if c.absolute else None
-        )
-        self.bias = GridBias(grid, c.num_heads) if c.relative == "shared" else None
-        self.drop = nn.Dropout(c.drop_rate)
-
-    def forward(
-        self, images: Float[Tensor, "b c h w"]
-    ) -> tuple[Float[Tensor, "b n d"], Grid, Float[Tensor, "heads n n"] | None]:
-        """Return the tokens, the patches' grid, and the biases that the blocks share."""
-        x, grid = self.patch_embed(images)
-        x = self.class_token(x)
-        x = x if self.position is None else x + self.position(grid)
-        return self.drop(x), grid, None if self.bias is None else self.bias(grid)
-
-
 class BEiT(Backbone):
     """ViT with relative positions and LayerScale, read by the mean of its patches."""
 
@@ -292,7 +320,12 @@ class BEiT(Backbone):
         super().__init__()
         c = self.config = config
         rows, columns = (-(-side // c.patch_size) for side in c.image_size)
-        self.stem = Stem(c, (rows, columns))
+        position = None
+        if c.absolute:
+            position = LearnedPosition((rows, columns), c.embed_dim, prefix=1, mode="bicubic")
+        patches = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        self.stem = PatchStem(patches, position, ClassToken(c.embed_dim), drop=c.drop_rate)
+        self.bias = GridBias((rows, columns), c.num_heads) if c.relative == "shared" else None
         self.blocks = nn.ModuleList(
             BEiTBlock(
                 c.embed_dim,
@@ -306,9 +339,7 @@ class BEiT(Backbone):
         )
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.pool == "mean" else norms
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        stride = (c.patch_size, c.patch_size)
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
         self.width, self.head_std = c.embed_dim, 2e-5  # 0.02, scaled down by the authors' script
         self.apply(truncated)
         for depth, block in enumerate(self.blocks, start=1):
@@ -318,7 +349,8 @@ class BEiT(Backbone):
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are blocks, or `final`."""
         trace = Trace(self, taps)
-        x, grid, shared = self.stem(images)
+        x, grid = self.stem(images)
+        shared = None if self.bias is None else self.bias(grid)
         token = self.config.pool == "token"
         for i, block in enumerate(self.blocks):
             last = i + 1 == len(self.blocks)
@@ -329,5 +361,6 @@ class BEiT(Backbone):
         return trace.features(self.fc_norm(x[:, 0] if token else x[:, 1:].mean(dim=1)))
 
     def spine(self) -> list[nn.Module]:
-        """Return the stem, the blocks and the last norm."""
-        return [self.stem, *self.blocks, nn.ModuleList([self.norm, self.fc_norm])]
+        """Return the stem with the biases of all blocks, the blocks and the last norm."""
+        stem = [self.stem] if self.bias is None else [self.stem, self.bias]
+        return [nn.ModuleList(stem), *self.blocks, nn.ModuleList([self.norm, self.fc_norm])]

@@ -26,8 +26,8 @@ from patchword.layers import (
     Mlp,
     Operator,
     PatchEmbed,
+    PatchStem,
     merge_heads,
-    mix_heads,
     split_heads,
     truncated,
 )
@@ -126,6 +126,17 @@ FORMATS = (
 )
 
 
+def mix_heads(
+    maps: Float[Tensor, "b h n m"], mix: Float[Tensor, "heads h"]
+) -> Float[Tensor, "b heads n m"]:
+    """Make each new map of the old ones, weighted by a row of `mix`, as they lie in memory.
+
+    Talking heads do it to scores and to their softmax.
+    """
+    mixed = torch.bmm(mix.expand(len(maps), -1, -1), maps.flatten(2))
+    return mixed.unflatten(2, maps.shape[2:])
+
+
 class TalkingHeads(Operator):
     """Attention whose heads exchange their scores before the softmax, and its outcome after it.
 
@@ -176,23 +187,6 @@ class TalkingHeadsAttention(nn.Module):
         return self.drop(self.proj(merge_heads(self.attend(q, k, v))))
 
 
-class Stem(nn.Module):
-    """Patches and their positions."""
-
-    def __init__(self, config: CaiTConfig) -> None:
-        super().__init__()
-        c = config
-        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
-        self.position = LearnedPosition((rows, columns), c.embed_dim, prefix=0, mode="bicubic")
-        self.drop = nn.Dropout(c.drop_rate)
-
-    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        x, grid = self.patch_embed(images)
-        return self.drop(x + self.position(grid)), grid
-
-
 class CaiT(Backbone):
     """A trunk in which patches attend to patches, then blocks that gather them in a class token.
 
@@ -206,7 +200,10 @@ class CaiT(Backbone):
         super().__init__()
         c = self.config = config
         hidden = int(c.embed_dim * c.mlp_ratio)
-        self.stem = Stem(c)
+        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
+        position = LearnedPosition((rows, columns), c.embed_dim, prefix=0, mode="bicubic")
+        patches = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        self.stem = PatchStem(patches, position, drop=c.drop_rate)
         self.blocks = nn.ModuleList(
             Block(
                 c.embed_dim,

@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attention,
     Block,
+    ClassToken,
     Grid,
     LearnedPosition,
     Mlp,
     PatchEmbed,
     StochasticDepth,
+    admit,
     ramp,
     strided,
     to_map,
@@ -87,7 +89,7 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.
 FORMATS = (
     Format(
         "authors",
-        Rule("cls_token", "stem.class_token"),
+        Rule("cls_token", "stem.class_token.token"),
         Rule("pos_embed", "stem.position.table"),
         Rule("i2t.backbone.conv.*", "stem.conv.*"),
         Rule("i2t.backbone.bn.*", "stem.norm.*"),
@@ -113,8 +115,7 @@ class ImageToTokens(nn.Module):
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.patch_embed = PatchEmbed(c.patch_size, c.stem_dim, c.embed_dim)
         self.stride = SHRINK * c.patch_size
-        self.class_token = nn.Parameter(torch.empty(1, 1, c.embed_dim))
-        nn.init.trunc_normal_(self.class_token, std=0.02)
+        self.class_token = ClassToken(c.embed_dim)
         rows, columns = (max(side // self.stride, 1) for side in c.image_size)
         self.position = LearnedPosition((rows, columns), c.embed_dim, prefix=1, mode="bicubic")
         self.drop = nn.Dropout(c.drop_rate)
@@ -125,15 +126,12 @@ class ImageToTokens(nn.Module):
         Raises:
             ShapeError: a side is no multiple of a patch's, or the channels are others.
         """
-        channels, rows, columns = images.shape[1:]
-        fault, _ = strided((rows, columns), (self.stride, self.stride))
-        if channels != self.conv.in_channels:
-            fault = f"the images have {channels} channels; this model reads {self.conv.in_channels}"
+        admit(images, self.conv.in_channels)
+        fault, _ = strided(tuple(images.shape[2:]), (self.stride, self.stride))
         if fault:
             raise ShapeError(fault)
         x, grid = self.patch_embed(self.pool(self.norm(self.conv(images))))
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
-        return self.drop(x + self.position(grid)), grid
+        return self.drop(self.class_token(x) + self.position(grid)), grid
 
 
 class LeFF(nn.Module):
@@ -218,9 +216,7 @@ class CeiT(Backbone):
         self.blocks = nn.ModuleList(CeiTBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
         self.lca = LayerwiseClassAttention(c)
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
-        stride = (self.stem.stride, self.stem.stride)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, (self.stem.stride, self.stem.stride))
         self.width = c.embed_dim
         self.silent = (f"blocks.{c.depth - 1}.leff.*",)
         self.head_std = 0.02

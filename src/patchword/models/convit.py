@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ConfigError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attend,
     Attention,
@@ -29,6 +29,7 @@ from patchword.layers import (
     Mlp,
     Operator,
     PatchEmbed,
+    PatchStem,
     merge_heads,
     ramp,
     split_heads,
@@ -184,23 +185,6 @@ class GPSA(nn.Module):
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, grid))))
 
 
-class Stem(nn.Module):
-    """Patches and their positions."""
-
-    def __init__(self, config: ConViTConfig) -> None:
-        super().__init__()
-        c = config
-        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
-        self.position = LearnedPosition((rows, columns), c.embed_dim, prefix=0, mode="bicubic")
-        self.drop = nn.Dropout(c.drop_rate)
-
-    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        x, grid = self.patch_embed(images)
-        return self.drop(x + self.position(grid)), grid
-
-
 class ConViT(Backbone):
     """Gated blocks between patches, then plain ones with a class token.
 
@@ -215,7 +199,10 @@ class ConViT(Backbone):
         c = self.config = config
         if c.local_depth >= c.depth:
             raise ConfigError(f"local_depth is {c.local_depth}: it must be below depth, {c.depth}")
-        self.stem = Stem(c)
+        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
+        position = LearnedPosition((rows, columns), c.embed_dim, prefix=0, mode="bicubic")
+        patches = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        self.stem = PatchStem(patches, position, drop=c.drop_rate)
         self.blocks = nn.ModuleList(
             Block(
                 c.embed_dim,
@@ -229,9 +216,7 @@ class ConViT(Backbone):
         )
         self.class_token = ClassToken(c.embed_dim)
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        stride = (c.patch_size, c.patch_size)
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
         for part in self.modules():

@@ -8,7 +8,7 @@ Departures none; where a stripe is as wide as the map, the reference keeps one b
            and we two of half of them, which is the same function
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -19,17 +19,17 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
     Attend,
     Block,
+    ConvEmbed,
     Grid,
     Mlp,
-    from_windows,
+    Stage,
+    admit,
+    in_depth,
     ramp,
-    to_map,
-    to_tokens,
     truncated,
 )
 from patchword.weights import Format, Rule, modules, within
@@ -91,9 +91,10 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.
 FORMATS = (
     Format(
         "authors",
-        Rule("stage1_conv_embed.0.*", "stages.0.embed.conv.*"),
+        Rule("stage1_conv_embed.0.*", "stages.0.embed.proj.*"),
         Rule("stage1_conv_embed.2.*", "stages.0.embed.norm.*"),
-        Rule("merge#.*", "stages.#.embed.*"),
+        Rule("merge#.conv.*", "stages.#.embed.proj.*"),
+        Rule("merge#.norm.*", "stages.#.embed.norm.*"),
         *within(
             "stage{#+1}.#",
             "stages.#.blocks.#",
@@ -106,20 +107,6 @@ FORMATS = (
 )
 
 
-class ConvEmbed(nn.Module):
-    """Overlapping patches: a strided convolution, then a norm."""
-
-    def __init__(self, channels: int, dim: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, dim, kernel, stride, padding=stride // 2)
-        self.norm = nn.LayerNorm(dim, EPS)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        x = self.conv(x)
-        return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
-
-
 def padded(
     x: Float[Tensor, "b rows columns ..."], window: tuple[int, int]
 ) -> tuple[Float[Tensor, "b rows_ columns_ ..."], tuple[int, int]]:
@@ -130,6 +117,15 @@ def padded(
         behind = (0, 0) * (x.ndim - 3)
         x = F.pad(x, (*behind, left, across - left, top, down - top))
     return x, (top, left)
+
+
+def from_windows(
+    x: Float[Tensor, "b windows cells c"], window: tuple[int, int], grid: Grid
+) -> Float[Tensor, "b rows columns c"]:
+    """Put a map of these sides together from its windows, row by row."""
+    high, wide = window
+    x = x.unflatten(2, (high, wide)).unflatten(1, (grid[0] // high, grid[1] // wide))
+    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 class StripeAttention(nn.Module):
@@ -205,31 +201,22 @@ class CrossShapedAttention(nn.Module):
         return self.drop(self.proj(x.flatten(1, 2)))
 
 
-class Stage(nn.Module):
-    """Blocks at one resolution, and the embedding that leads to it."""
-
-    def __init__(self, config: CSWinConfig, number: int, rates: list[float]) -> None:
-        super().__init__()
-        c, dim = config, config.embed_dim * 2**number
-        heads, stripe = c.num_heads[number], c.stripes[number]
-        self.embed = ConvEmbed(dim // 2, dim, 3, 2) if number else ConvEmbed(c.in_chans, dim, 7, 4)
-        self.blocks = nn.ModuleList(
-            Block(
-                dim,
-                CrossShapedAttention(dim, heads, stripe, qkv_bias=c.qkv_bias, drop=c.drop_rate),
-                Mlp(dim, int(dim * c.mlp_ratio), drop=c.drop_rate),
-                drop_path=rate,
-                eps=EPS,
-            )
-            for rate in rates
+def stage(config: CSWinConfig, number: int, rates: Iterable[float]) -> Stage:
+    """Make the blocks at one resolution, and the embedding that leads to it."""
+    c, dim = config, config.embed_dim * 2**number
+    heads, stripe = c.num_heads[number], c.stripes[number]
+    embed = ConvEmbed(dim // 2, dim, 3, 2, 1) if number else ConvEmbed(c.in_chans, dim, 7, 4, 2)
+    blocks = (
+        Block(
+            dim,
+            CrossShapedAttention(dim, heads, stripe, qkv_bias=c.qkv_bias, drop=c.drop_rate),
+            Mlp(dim, int(dim * c.mlp_ratio), drop=c.drop_rate),
+            drop_path=rate,
+            eps=EPS,
         )
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        x, grid = self.embed(x)
-        for block in self.blocks:
-            x = block(x, grid)
-        return x, grid
+        for rate in rates
+    )
+    return Stage(embed, blocks)
 
 
 class CSWin(Backbone):
@@ -240,31 +227,24 @@ class CSWin(Backbone):
         c = self.config = config
         rates = iter(ramp(c.drop_path_rate, sum(c.depth)))
         self.stages = nn.ModuleList(
-            Stage(c, i, [*islice(rates, depth)]) for i, depth in enumerate(c.depth)
+            stage(c, i, islice(rates, depth)) for i, depth in enumerate(c.depth)
         )
         numbers = range(len(c.depth))
-        levels = [Level(f"stages.{i}", c.embed_dim * 2**i, (4 * 2**i, 4 * 2**i)) for i in numbers]
-        self.levels = (*levels, replace(levels[-1], name="final"))
-        self.width = levels[-1].channels
+        self.levels = stage_levels([c.embed_dim * 2**i for i in numbers], [4 << i for i in numbers])
+        self.width = self.levels[-1].channels
         self.norm = nn.LayerNorm(self.width, EPS)
         self.head_std = 0.02
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`."""
-        channels, reads = images.shape[1], self.config.in_chans
-        if channels != reads:
-            raise ShapeError(f"the images have {channels} channels; this model reads {reads}")
+        admit(images, self.config.in_chans)
         trace = Trace(self, taps)
-        x, grid = self.stages[0](images)
-        trace.tokens("stages.0", x, grid)
-        for i, stage in enumerate(self.stages[1:], 1):
-            x, grid = stage(to_map(x, grid))
-            trace.tokens(f"stages.{i}", x, grid)
+        x, grid = trace.stages(self.stages, images)
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x.mean(dim=1))
 
     def spine(self) -> list[nn.Module]:
         """Return each stage's embedding and then its blocks, and the last norm."""
-        return [*(m for m in self.modules() if isinstance(m, ConvEmbed | Block)), self.norm]
+        return [*in_depth(self.stages), self.norm]

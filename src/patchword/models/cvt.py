@@ -8,6 +8,8 @@ Departures none; transformers runs the same weights with the exact GELU (`act`)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import mul
 from typing import Literal
 
 import torch
@@ -17,13 +19,18 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
     Attend,
     Block,
+    ClassToken,
+    ConvEmbed,
     Grid,
     Mlp,
+    Normed,
+    Stage,
+    admit,
+    in_depth,
     merge_heads,
     ramp,
     split_heads,
@@ -98,8 +105,15 @@ PROJECTION = "convolution_projection"
 FORMATS = (
     Format(
         "authors",
-        Rule("stage#.cls_token", "stages.#.embed.class_token"),
+        Rule("stage#.cls_token", "stages.#.embed.class_token.token"),
         Rule("stage#.patch_embed.*", "stages.#.embed.*"),
+        *(
+            Rule(
+                f"stage#.blocks.#.attn.conv_proj_{part}.conv.weight",
+                f"stages.#.blocks.#.attn.conv_proj_{part}.linear.weight",
+            )
+            for part in "qkv"
+        ),
         Rule("stage#.blocks.*", "stages.#.blocks.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
@@ -109,7 +123,7 @@ FORMATS = (
         *within(
             "encoder.stages.#",
             "stages.#",
-            Rule("cls_token", "embed.class_token"),
+            Rule("cls_token", "embed.class_token.token"),
             *within(
                 "embedding.convolution_embeddings",
                 "embed",
@@ -124,7 +138,7 @@ FORMATS = (
                     for rule in within(
                         f"attention.{PROJECTION}_{part}.{PROJECTION}",
                         f"conv_proj_{part[0]}",
-                        *modules({"convolution": "conv", "normalization": "bn"}),
+                        *modules({"convolution": "linear", "normalization": "bn"}),
                     )
                 ),
                 *modules({f"attention.projection_{part}": f"proj_{part[0]}" for part in PARTS}),
@@ -190,17 +204,9 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class ConvProjection(nn.Module):
-    """What queries, keys or values are projected from: each cell with its neighbours (3.2)."""
-
-    def __init__(self, dim: int, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(dim, dim, 3, stride, padding=1, groups=dim, bias=False)
-        self.bn = nn.BatchNorm2d(dim)
-
-    def forward(self, x: Float[Tensor, "b c rows columns"]) -> Float[Tensor, "b n c"]:
-        """Return a token per `stride` cells along each axis, row by row."""
-        return to_tokens(self.bn(self.conv(x)))
+def near(dim: int, stride: int) -> Normed:
+    """Make what queries, keys or values are projected from: each cell with its neighbours (3.2)."""
+    return Normed(nn.Conv2d(dim, dim, 3, stride, padding=1, groups=dim, bias=False))
 
 
 class ConvAttention(nn.Module):
@@ -212,9 +218,9 @@ class ConvAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, kv_stride: int, *, drop: float = 0.0) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.conv_proj_q = ConvProjection(dim, 1)
-        self.conv_proj_k = ConvProjection(dim, kv_stride)
-        self.conv_proj_v = ConvProjection(dim, kv_stride)
+        self.conv_proj_q = near(dim, 1)
+        self.conv_proj_k = near(dim, kv_stride)
+        self.conv_proj_v = near(dim, kv_stride)
         self.proj_q, self.proj_k, self.proj_v = (nn.Linear(dim, dim) for _ in range(3))
         self.attend = Attend()
         self.proj = nn.Linear(dim, dim)
@@ -235,7 +241,7 @@ class ConvAttention(nn.Module):
         token = x[:, : x.shape[1] - grid[0] * grid[1]]
 
         def read(project: nn.Module) -> Tensor:
-            found = project(cells)
+            found = to_tokens(project(cells))
             return torch.cat([token, found], dim=1) if token.shape[1] else found
 
         q = read(self.conv_proj_q) if queries is None else token[:, :queries]
@@ -246,60 +252,37 @@ class ConvAttention(nn.Module):
         return self.drop(self.proj(merge_heads(self.attend(q, k, v))))
 
 
-class ConvEmbed(nn.Module):
+class TokenEmbed(ConvEmbed):
     """From the stage before, or from an image, to a stage's tokens (section 3.1)."""
 
     def __init__(self, config: CvTConfig, stage: int) -> None:
-        super().__init__()
-        c = config
-        before, dim = (c.in_chans, *c.embed_dim)[stage : stage + 2]
-        self.proj = nn.Conv2d(
-            before, dim, c.patch_size[stage], c.stride[stage], padding=c.padding[stage]
-        )
-        self.norm = nn.LayerNorm(dim, c.norm_eps)
-        last = stage + 1 == len(c.depth)
-        self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if last else None
-        if self.class_token is not None:
-            nn.init.trunc_normal_(self.class_token, std=0.02)
+        c, i = config, stage
+        dim_in, dim = (c.in_chans, *c.embed_dim)[i : i + 2]
+        super().__init__(dim_in, dim, c.patch_size[i], c.stride[i], c.padding[i], eps=c.norm_eps)
+        self.class_token = ClassToken(dim) if i + 1 == len(c.depth) else nn.Identity()
         self.drop = nn.Dropout(c.drop_rate)
 
     def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
         """Return a token per patch, in the last stage after the class token, and their grid."""
-        x = self.proj(x)
-        grid = (x.shape[2], x.shape[3])
-        x = self.norm(to_tokens(x))
-        if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
-        return self.drop(x), grid
+        x, grid = super().forward(x)
+        return self.drop(self.class_token(x)), grid
 
 
-class Stage(nn.Module):
-    """Blocks at one resolution (figure 2)."""
-
-    def __init__(self, config: CvTConfig, stage: int) -> None:
-        super().__init__()
-        c, dim, last = config, config.embed_dim[stage], stage + 1 == len(config.depth)
-        act = QuickGELU if c.act == "quick" else nn.GELU
-        self.embed = ConvEmbed(c, stage)
-        self.blocks = nn.ModuleList(
-            Block(
-                dim,
-                ConvAttention(dim, c.num_heads[stage], c.kv_stride, drop=c.drop_rate),
-                Mlp(dim, int(dim * c.mlp_ratio), act=act, drop=c.drop_rate),
-                drop_path=rate,
-                eps=c.norm_eps,
-            )
-            for rate in ramp(c.drop_path_rate if last else 0.0, c.depth[stage])
+def stage(config: CvTConfig, number: int) -> Stage:
+    """Make the blocks at one resolution (figure 2), and the embedding that leads to it."""
+    c, i, dim, last = config, number, config.embed_dim[number], number + 1 == len(config.depth)
+    act = QuickGELU if c.act == "quick" else nn.GELU
+    blocks = (
+        Block(
+            dim,
+            ConvAttention(dim, c.num_heads[i], c.kv_stride, drop=c.drop_rate),
+            Mlp(dim, int(dim * c.mlp_ratio), act=act, drop=c.drop_rate),
+            drop_path=rate,
+            eps=c.norm_eps,
         )
-
-    def forward(
-        self, x: Float[Tensor, "b c rows columns"], queries: int | None = None
-    ) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens as the last block leaves them, the first `queries` alone if given."""
-        x, grid = self.embed(x)
-        for i, block in enumerate(self.blocks):
-            x = block(x, grid, queries if i + 1 == len(self.blocks) else None)
-        return x, grid
+        for rate in ramp(c.drop_path_rate if last else 0.0, c.depth[i])
+    )
+    return Stage(TokenEmbed(c, i), blocks)
 
 
 class CvT(Backbone):
@@ -308,39 +291,25 @@ class CvT(Backbone):
     def __init__(self, config: CvTConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.stages = nn.ModuleList(Stage(c, stage) for stage in range(len(c.depth)))
+        self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        step, levels = 1, []
-        for stage, dim in enumerate(c.embed_dim):
-            step *= c.stride[stage]
-            levels.append(Level(f"stages.{stage}", dim, (step, step)))
-        self.levels = (*levels, Level("final", self.width, (step, step)))
+        self.levels = stage_levels(c.embed_dim, accumulate(c.stride, mul))
         last = f"stages.{len(c.depth) - 1}.blocks.{c.depth[-1] - 1}"
         self.silent = (f"{last}.attn.conv_proj_q.*",)  # the class token's query is not convolved
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`."""
+        admit(images, self.config.in_chans)
         trace = Trace(self, taps)
-        if images.shape[1] != self.config.in_chans:
-            raise ShapeError(
-                f"the images have {images.shape[1]} channels; "
-                f"this model reads {self.config.in_chans}"
-            )
-        *lower, last = self.stages
-        x = images.contiguous(memory_format=torch.channels_last)  # as every later map is
-        for i, stage in enumerate(lower):
-            x, grid = stage(x)
-            trace.tokens(f"stages.{i}", x, grid)
-            x = to_map(x, grid)
+        images = images.contiguous(memory_format=torch.channels_last)  # as every later map is
         whole = bool(taps) or self.training  # in training every batch norm keeps its statistics
-        x, grid = last(x, None if whole else 1)
-        trace.tokens(f"stages.{len(lower)}", x, grid)
+        x, grid = trace.stages(self.stages, images, None if whole else 1)
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x[:, 0])
 
     def spine(self) -> list[nn.Module]:
         """Return each stage's embedding and blocks in turn, and the last norm."""
-        return [*(m for m in self.modules() if isinstance(m, (ConvEmbed, Block))), self.norm]
+        return [*in_depth(self.stages), self.norm]

@@ -13,27 +13,30 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
     Attend,
     Block,
+    ConvEmbed,
     Grid,
     Mlp,
-    Points,
-    SampledBias,
+    OffsetTable,
     WindowAttention,
+    Windows,
+    admit,
+    centres,
     merge_heads,
     ramp,
     relative_index,
     sample,
-    shift_mask,
     split_heads,
+    through,
     to_map,
     to_tokens,
 )
@@ -77,8 +80,6 @@ class DATConfig:
         return [pattern[i % len(pattern)] for i in range(self.depth[stage])]
 
 
-TINY = DATConfig()
-SMALL = DATConfig(depth=(2, 2, 18, 2))
 BASE = DATConfig(
     embed_dim=(128, 256, 512, 1024),
     depth=(2, 2, 18, 2),
@@ -87,8 +88,8 @@ BASE = DATConfig(
 )
 
 VARIANTS = {
-    "dat_tiny": TINY,
-    "dat_small": SMALL,
+    "dat_tiny": DATConfig(),
+    "dat_small": DATConfig(depth=(2, 2, 18, 2)),
     "dat_base": BASE,
     "dat_base_384": replace(BASE, image_size=(384, 384), window_size=(12, 12, 12, 12)),
 }
@@ -110,7 +111,7 @@ ATTN, OURS = "stages.#.attns.#", "stages.#.#.attn"
 FORMATS = (
     Format(
         "authors",
-        Rule("patch_proj.0.*", "stem.conv.*"),
+        Rule("patch_proj.0.*", "stem.proj.*"),
         Rule("patch_proj.1.norm.*", "stem.norm.*"),
         Rule("stages.0.proj.weight", "proj.weight", POINTWISE),
         Rule("stages.0.proj.bias", "proj.bias"),
@@ -130,29 +131,97 @@ FORMATS = (
         Rule(f"{ATTN}.proj_out.*", f"{OURS}.proj.*"),
         Rule("stages.#.mlps.#.chunk.linear1.*", "stages.#.#.mlp.fc1.*"),
         Rule("stages.#.mlps.#.chunk.linear2.*", "stages.#.#.mlp.fc2.*"),
-        Rule("down_projs.#.0.*", "downs.#.conv.*"),
+        Rule("down_projs.#.0.*", "downs.#.proj.*"),
         Rule("down_projs.#.1.norm.*", "downs.#.norm.*"),
         Rule("cls_norm.norm.*", "norm.*"),
         head=(Rule("cls_head.*", "head.label.*"),),
         ignore=(f"{ATTN}.relative_position_index", f"{ATTN}.attn_mask"),
-        derived=lambda config: tables(config),
+        derived=lambda config: {
+            f"stages.{i}.attns.{j}.{name}": tensor
+            for i in range(len(config.depth))
+            for j, kind in enumerate(config.kinds(i))
+            if kind != "D"
+            for windows in [RolledWindows(config, i, shifted=kind == "S")]
+            for name, tensor in (
+                ("relative_position_index", relative_index(windows.window)),
+                ("attn_mask", windows.seams),
+            )
+            if tensor is not None
+        },
     ),
 )
 
 
-def tables(config: DATConfig) -> dict[str, Tensor]:
-    """Return the indices and masks that the authors' files hold for a config's windows."""
-    made: dict[str, Tensor] = {}
-    for i, side in enumerate(config.window_size):
-        window = (side, side)
-        grid = tuple(cells + -cells % side for cells in config.grid(i))
-        for j, kind in enumerate(config.kinds(i)):
-            if kind != "D":
-                made[f"stages.{i}.attns.{j}.relative_position_index"] = relative_index(window)
-            if kind == "S":
-                mask = shift_mask(grid, window, -(-side // 2), torch.zeros(()))
-                made[f"stages.{i}.attns.{j}.attn_mask"] = mask[:, 0]
-    return made
+class RolledWindows(Windows):
+    """Windows that are shifted by half of theirs, rounded up, however small the map."""
+
+    def __init__(self, config: DATConfig, stage: int, *, shifted: bool) -> None:
+        side = config.window_size[stage]
+        super().__init__(config.grid(stage), (side, side), shifted=shifted, tiling="torchvision")
+
+    def shift(self, grid: Grid) -> tuple[int, int]:
+        """Return by how many rows and columns a map is rolled."""
+        step = -(-self.window[0] // 2) if self.shifted else 0
+        return step, step
+
+
+class Points(nn.Module):
+    """Find the points to sample: a regular grid, moved by what the queries say (figure 2b).
+
+    Each group moves its points by itself, by the same weights.
+    """
+
+    def __init__(self, config: DATConfig, stage: int) -> None:
+        super().__init__()
+        c, i = config, stage
+        self.groups, self.reach = c.num_groups[i], c.offset_range[i]
+        dim, kernel = c.embed_dim[i] // self.groups, c.kernel_size[i]
+        self.conv = nn.Conv2d(dim, dim, kernel, c.stride[i], padding=kernel // 2, groups=dim)
+        self.norm = nn.LayerNorm(dim)
+        self.proj = nn.Linear(dim, 2, bias=False)
+
+    def forward(self, q: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b g r c 2"]:
+        """Return row and column of each point, where a map's sides are at -1 and 1."""
+        conv, groups = self.conv, self.groups
+        assert conv.bias is not None
+        weight, bias = conv.weight.repeat(groups, 1, 1, 1), conv.bias.repeat(groups)
+        maps = to_map(q, grid)
+        x = F.conv2d(maps, weight, bias, conv.stride, conv.padding, groups=maps.shape[1])
+        x = x.permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # b rows columns g c
+        offset = self.proj(F.gelu(self.norm(x))).permute(0, 3, 1, 2, 4)
+        offset = offset.to(torch.promote_types(q.dtype, torch.float32))  # bf16 is off by cells
+        rows, columns = offset.shape[2:4]
+        if self.reach > 0:
+            cell = offset.new_tensor([1 / rows, 1 / columns])
+            offset = self.reach * cell * offset.tanh()
+        points = offset + centres((rows, columns), offset)
+        return points.tanh() if self.reach < 0 else points
+
+
+class SampledBias(OffsetTable):
+    """A table of biases by the offset between query and key, read at any offset (equation 8)."""
+
+    def __init__(self, grid: Grid, num_heads: int) -> None:
+        super().__init__()
+        self.reach = grid
+        self.table = nn.Parameter(torch.empty(num_heads, *(2 * side - 1 for side in grid)))
+        nn.init.trunc_normal_(self.table, std=0.01)
+
+    def forward(self, grid: Grid, points: Float[Tensor, "b g m 2"]) -> Float[Tensor, "b h n m"]:
+        """Return the bias of every cell's query to every point, by head."""
+        batch, groups, count = points.shape[:3]
+        cells = centres(grid, points).flatten(0, 1)
+        offsets = (cells[:, None] - points[:, :, None]) / 2  # b g n m 2
+        table = self.at(grid).unflatten(0, (groups, -1)).expand(batch, -1, -1, -1, -1)
+        found = sample(table.flatten(0, 1), offsets.flatten(0, 1))
+        return found.view(batch, -1, len(cells), count)
+
+    def at(self, reach: Grid) -> Float[Tensor, "heads h w"]:
+        """Return the table, resampled for another map (bicubic, as DAT's code)."""
+        if reach == self.reach:
+            return self.table
+        sides = tuple(2 * side - 1 for side in reach)
+        return F.interpolate(self.table[None], sides, mode="bicubic")[0]
 
 
 class DeformableAttention(nn.Module):
@@ -163,9 +232,7 @@ class DeformableAttention(nn.Module):
         c, i = config, stage
         dim, self.num_heads, self.groups = c.embed_dim[i], c.num_heads[i], c.num_groups[i]
         self.q = nn.Linear(dim, dim)
-        self.points = Points(
-            dim // self.groups, self.groups, c.kernel_size[i], c.stride[i], c.offset_range[i]
-        )
+        self.points = Points(c, i)
         self.kv = nn.Linear(dim, 2 * dim)
         self.position: nn.Module | None = None
         if c.position[i] == "relative":
@@ -194,80 +261,54 @@ class DeformableAttention(nn.Module):
         return self.drop(to_tokens(self.proj(mixed)))
 
 
-def mixer(config: DATConfig, stage: int, kind: str) -> nn.Module:
-    """Make what mixes the tokens of a block: L, S or D."""
-    if kind == "D":
-        return DeformableAttention(config, stage)
-    dim, heads, window = config.embed_dim[stage], config.num_heads[stage], config.window_size[stage]
-    shift = -(-window // 2) if kind == "S" else 0
-    made = WindowAttention(dim, heads, window, shift=shift, drop=config.drop_rate)
-    nn.init.trunc_normal_(made.bias.table, std=0.01)
-    return made
-
-
-class Cut(nn.Module):
-    """Cells to fewer cells, by a strided convolution and a norm."""
-
-    def __init__(
-        self, dim: int, out: int, stride: int, *, overlap: bool, bias: bool = False
-    ) -> None:
-        super().__init__()
-        kernel, padding = (2 * stride - 1, stride - 1) if overlap else (stride, 0)
-        self.conv = nn.Conv2d(dim, out, kernel, stride, padding, bias=bias)
-        self.norm = nn.LayerNorm(out)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return tokens and their grid; what is left over below and to the right is left out.
-
-        Raises:
-            ShapeError: the images have another number of channels.
-        """
-        if x.shape[1] != self.conv.in_channels:
-            reads = f"this model reads {self.conv.in_channels}"
-            raise ShapeError(f"the images have {x.shape[1]} channels; {reads}")
-        cells = self.conv(x)
-        return self.norm(to_tokens(cells)), (cells.shape[2], cells.shape[3])
-
-
 class DAT(Backbone):
     """Two stages of windows, then two in which windows and deformable attention take turns."""
 
     def __init__(self, config: DATConfig) -> None:
         super().__init__()
         c = self.config = config
-        dims, stem = c.embed_dim, c.stem_dim or c.embed_dim[0]
+        dims, stem, step = c.embed_dim, c.stem_dim or c.embed_dim[0], c.patch_size
         rates = iter(ramp(c.drop_path_rate, sum(c.depth)))
 
-        def block(stage: int, kind: str) -> Block:
-            mlp = Mlp(dims[stage], int(dims[stage] * c.mlp_ratio), drop=c.drop_rate)
-            mix = mixer(c, stage, kind)
-            return Block(dims[stage], mix, mlp, drop_path=next(rates), eps=1e-5)
+        def cut(dim: int, out: int, stride: int, *, bias: bool = False) -> ConvEmbed:
+            kernel, padding = (2 * stride - 1, stride - 1) if c.overlap else (stride, 0)
+            return ConvEmbed(dim, out, kernel, stride, padding, bias=bias)
 
-        self.stem = Cut(c.in_chans, stem, c.patch_size, overlap=c.overlap, bias=True)
+        def stage(i: int) -> nn.ModuleList:
+            windows = {kind: RolledWindows(c, i, shifted=kind == "S") for kind in "LS"}
+            return nn.ModuleList(block(i, windows.get(kind)) for kind in c.kinds(i))
+
+        def block(i: int, windows: Windows | None) -> Block:
+            if windows is None:
+                mix = DeformableAttention(c, i)
+            else:
+                mix = WindowAttention(dims[i], c.num_heads[i], windows, drop=c.drop_rate)
+                nn.init.trunc_normal_(mix.bias.table, std=0.01)
+            mlp = Mlp(dims[i], int(dims[i] * c.mlp_ratio), drop=c.drop_rate)
+            return Block(dims[i], mix, mlp, drop_path=next(rates), eps=1e-5)
+
+        self.stem = cut(c.in_chans, stem, step, bias=True)
         self.proj = nn.Identity() if stem == dims[0] else nn.Linear(stem, dims[0])
-        self.stages = nn.ModuleList(
-            nn.ModuleList(block(i, kind) for kind in c.kinds(i)) for i in range(len(dims))
-        )
-        self.downs = nn.ModuleList(
-            Cut(dim, out, 2, overlap=c.overlap) for dim, out in pairwise(dims)
-        )
+        self.stages = nn.ModuleList(map(stage, range(len(dims))))
+        self.downs = nn.ModuleList(cut(dim, out, 2) for dim, out in pairwise(dims))
         self.norm = nn.LayerNorm(dims[-1])
-        strides = [c.patch_size * 2**i for i in range(len(dims))]
-        levels = [Level(f"stages.{i}", dims[i], (s, s)) for i, s in enumerate(strides)]
-        self.levels = (*levels, replace(levels[-1], name="final"))
+        self.levels = stage_levels(dims, [step * 2**i for i in range(len(dims))])
         self.width = dims[-1]
         self.head_std = (3 * self.width) ** -0.5  # of torch's own start
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
-        """Encode images; `taps` are stages, or `final`."""
+        """Encode images; `taps` are stages, or `final`.
+
+        What is left over of a map below and to the right, where cells are merged, is left out.
+        """
+        admit(images, self.config.in_chans)
         trace = Trace(self, taps)
         x, grid = self.stem(images)
         x = self.proj(x)
         for i, stage in enumerate(self.stages):
             if i:
                 x, grid = self.downs[i - 1](to_map(x, grid))
-            for block in stage.children():
-                x = block(x, grid)
+            x = through([(block, windows(block)) for block in stage.children()], x, grid)
             trace.tokens(f"stages.{i}", x, grid)
         x = self.norm(x)
         trace.tokens("final", x, grid)
@@ -275,7 +316,12 @@ class DAT(Backbone):
 
     def spine(self) -> list[nn.Module]:
         """Return the stem, the blocks with a down-sampling between stages, and the last norm."""
-        parts = [nn.ModuleList([self.stem, self.proj]), *self.stages[0].children()]
-        for down, stage in zip(self.downs, self.stages[1:], strict=True):
-            parts += [down, *stage.children()]
-        return [*parts, self.norm]
+        starts = (nn.ModuleList([self.stem, self.proj]), *self.downs)
+        pairs = zip(starts, self.stages, strict=True)
+        return [*(part for start, stage in pairs for part in (start, *stage.children())), self.norm]
+
+
+def windows(block: nn.Module) -> Windows | None:
+    """Return the windows of a block, if it has any."""
+    mixer = block.get_submodule("attn")
+    return mixer.windows if isinstance(mixer, WindowAttention) else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attention,
     Block,
@@ -25,13 +25,15 @@ from patchword.layers import (
     Mlp,
     Operator,
     PatchEmbed,
+    PatchStem,
+    admit,
     merge_heads,
-    mix_heads,
     ramp,
     split_heads,
     strided,
     truncated,
 )
+from patchword.models.cait import mix_heads
 from patchword.weights import Format, Rule
 
 
@@ -202,34 +204,12 @@ class ConvPatchEmbed(PatchEmbed):
         Raises:
             ShapeError: a side is no multiple of the patch size, or the channels are others.
         """
-        channels, rows, columns = images.shape[1:]
-        fault, _ = strided((rows, columns), (2 * self.patch_size, 2 * self.patch_size))
-        if channels != self.conv1.in_channels:
-            wanted = self.conv1.in_channels
-            fault = f"the images have {channels} channels; this model reads {wanted}"
+        admit(images, self.conv1.in_channels)
+        fault, _ = strided(tuple(images.shape[2:]), (2 * self.patch_size, 2 * self.patch_size))
         if fault:
             raise ShapeError(fault)
         x = self.bn1(self.conv1(images)).relu()
         return super().forward(self.bn2(self.conv2(x)).relu())
-
-
-class Stem(nn.Module):
-    """The class token and patches, with their positions."""
-
-    def __init__(self, config: DeepViTConfig) -> None:
-        super().__init__()
-        c = config
-        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
-        embed = PatchEmbed if c.patches == "linear" else ConvPatchEmbed
-        self.patch_embed = embed(c.patch_size, c.in_chans, c.embed_dim)
-        self.class_token = ClassToken(c.embed_dim)
-        self.position = LearnedPosition((rows, columns), c.embed_dim, prefix=1, mode="bicubic")
-        self.drop = nn.Dropout(c.drop_rate)
-
-    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, the class token first, and the patches' grid."""
-        x, grid = self.patch_embed(images)
-        return self.drop(self.class_token(x) + self.position(grid)), grid
 
 
 class DeepViT(Backbone):
@@ -238,7 +218,11 @@ class DeepViT(Backbone):
     def __init__(self, config: DeepViTConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.stem = Stem(c)
+        rows, columns = (-(-side // c.patch_size) for side in c.image_size)
+        position = LearnedPosition((rows, columns), c.embed_dim, prefix=1, mode="bicubic")
+        embed = PatchEmbed if c.patches == "linear" else ConvPatchEmbed
+        patches = embed(c.patch_size, c.in_chans, c.embed_dim)
+        self.stem = PatchStem(patches, position, ClassToken(c.embed_dim), drop=c.drop_rate)
         self.blocks = nn.ModuleList(
             Block(
                 c.embed_dim,
@@ -255,9 +239,7 @@ class DeepViT(Backbone):
             for block in self.blocks:
                 block.ls1, block.ls2 = Grow(1 / c.shrink), Grow(1 / c.shrink)
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        stride = (c.patch_size, c.patch_size)
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
 

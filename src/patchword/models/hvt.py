@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ConfigError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attention,
     Block,
@@ -25,6 +25,7 @@ from patchword.layers import (
     LearnedPosition,
     Mlp,
     PatchEmbed,
+    PatchStem,
     admit,
     ramp,
     truncated,
@@ -93,24 +94,6 @@ FORMATS = (
 )
 
 
-class Stem(nn.Module):
-    """Patches with their positions."""
-
-    def __init__(self, config: HVTConfig) -> None:
-        super().__init__()
-        c = self.config = config
-        self.grid: Grid = tuple(side // c.patch_size for side in c.image_size)
-        self.patch_embed = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
-        self.position = LearnedPosition(self.grid, c.embed_dim, prefix=0, mode="bicubic")
-        self.drop = nn.Dropout(c.drop_rate)
-
-    def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        admit(images, self.config.in_chans, self.config.image_size)
-        x, grid = self.patch_embed(images)
-        return self.drop(x + self.position(grid)), grid
-
-
 class Pool(nn.Module):
     """Max-pooling along the sequence, and positions for what is left of it (section 3.2)."""
 
@@ -159,9 +142,12 @@ class HVT(Backbone):
     def __init__(self, config: HVTConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.stem = Stem(c)
+        grid = tuple(side // c.patch_size for side in c.image_size)
+        position = LearnedPosition(grid, c.embed_dim, prefix=0, mode="bicubic")
+        patches = PatchEmbed(c.patch_size, c.in_chans, c.embed_dim)
+        self.stem = PatchStem(patches, position, drop=c.drop_rate)
         self.blocks = nn.ModuleList()
-        length = prod(self.stem.grid)
+        length = prod(grid)
         for i, rate in enumerate(ramp(c.drop_path_rate, c.depth)):
             pool = None
             if c.pool_every and i % c.pool_every == 0:
@@ -170,14 +156,14 @@ class HVT(Backbone):
             self.blocks.append(HVTBlock(c, rate, pool))
         self.norm = nn.LayerNorm(c.embed_dim, eps=1e-6)
         stride = None if c.pool_every else (c.patch_size, c.patch_size)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, stride)
         self.width = c.embed_dim
         self.apply(truncated)
         self.head_std = 0.02
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are blocks, or `final`."""
+        admit(images, self.config.in_chans, self.config.image_size)
         trace = Trace(self, taps)
         x, grid = self.stem(images)
         for i, block in enumerate(self.blocks):

@@ -14,23 +14,25 @@ from itertools import accumulate, count, pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
-    AbsoluteBias,
     Attend,
     Grid,
     Normed,
+    OffsetTable,
     StochasticDepth,
     admit,
+    by_index,
+    cells,
     fold,
     fold_into,
     merge_heads,
-    offset_index,
     split_heads,
     to_tokens,
 )
@@ -61,7 +63,6 @@ class LeViTConfig:
 
 
 LEVIT_128S = LeViTConfig(depth=(2, 3, 4), num_heads=(4, 6, 8))
-LEVIT_128 = LeViTConfig()
 LEVIT_192 = LeViTConfig(embed_dim=(192, 288, 384), num_heads=(3, 5, 6), key_dim=32)
 LEVIT_256 = LeViTConfig(embed_dim=(256, 384, 512), num_heads=(4, 6, 8), key_dim=32)
 LEVIT_384 = LeViTConfig(embed_dim=(384, 512, 768), num_heads=(6, 9, 12), key_dim=32)
@@ -73,7 +74,7 @@ LEVIT_512_S8 = replace(LEVIT_512, embed_dim=(512, 640, 896), num_heads=(8, 10, 1
 
 VARIANTS = {
     "levit_128s": LEVIT_128S,
-    "levit_128": LEVIT_128,
+    "levit_128": LeViTConfig(),
     "levit_192": LEVIT_192,
     "levit_256": LEVIT_256,
     "levit_384": LEVIT_384,
@@ -84,7 +85,7 @@ VARIANTS = {
     "levit_512d": LEVIT_512D,
     # timm's names of the same networks where their linear maps are kept as 1x1 convolutions
     "levit_conv_128s": LEVIT_128S,
-    "levit_conv_128": LEVIT_128,
+    "levit_conv_128": LeViTConfig(),
     "levit_conv_192": LEVIT_192,
     "levit_conv_256": LEVIT_256,
     "levit_conv_384": LEVIT_384,
@@ -104,6 +105,7 @@ CLAIMS = {
 }
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 ACTS = {"hard_swish": nn.Hardswish, "silu": nn.SiLU}
+Heads = tuple[int, int, int]  # how many; channels of each query or key, and of each value
 
 
 def indices(config: LeViTConfig) -> Tensors:
@@ -112,9 +114,9 @@ def indices(config: LeViTConfig) -> Tensors:
     cells = grids(config)
     for number, stage, row in places(config):
         if row < 0:
-            found[f"blocks.{2 * number}"] = offset_index(cells[stage - 1], stride=2)
+            found[f"blocks.{2 * number}"] = AbsoluteBias(cells[stage - 1], 1, stride=2).index
         else:
-            found[f"blocks.{2 * number}.m"] = offset_index(cells[stage])
+            found[f"blocks.{2 * number}.m"] = AbsoluteBias(cells[stage], 1).index
     return {f"{name}.attention_bias_idxs": index for name, index in found.items()}
 
 
@@ -263,13 +265,34 @@ FUSED: Format = authors_format(  # their names of a network after `fused`
 )
 
 
+class AbsoluteBias(OffsetTable):
+    """A learned number per head and absolute offset, numbered as cells are (section 4.2)."""
+
+    def __init__(self, grid: Grid, heads: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.reach = grid
+        self.table = nn.Parameter(torch.zeros(heads, grid[0] * grid[1]))
+        keys = cells(grid)
+        queries = keys.unflatten(0, grid)[::stride, ::stride].flatten(0, 1)
+        down, across = (queries[:, None] - keys).abs().unbind(-1)
+        self.register_buffer("index", down * grid[1] + across, persistent=False)
+
+    index: Tensor
+
+    def forward(self) -> Float[Tensor, "heads n m"]:
+        """Return the bias of every query to every key."""
+        return by_index(self.table.T, self.index)
+
+    def at(self, reach: Grid) -> Float[Tensor, "heads offsets"]:
+        """Return the table for another grid (bicubic); the offset 0 keeps its own."""
+        table = self.table.unflatten(1, self.reach)[None]
+        return F.interpolate(table, reach, mode="bicubic", align_corners=True)[0].flatten(1)
+
+
 def grids(config: LeViTConfig) -> list[Grid]:
     """Return the cells of each stage; every halving of a side rounds up."""
     halvings = [config.stem + stage for stage in range(len(config.depth))]
     return [tuple(-(-side // 2**times) for side in config.image_size) for times in halvings]
-
-
-Heads = tuple[int, int, int]  # how many; channels of each query or key, and of each value
 
 
 class Attention(nn.Module):
@@ -280,8 +303,7 @@ class Attention(nn.Module):
         self.heads = num, key, value = heads
         self.qkv = Normed(nn.Linear(dim, num * (2 * key + value), bias=False))
         self.bias = AbsoluteBias(grid, num)
-        self.attend = Attend()
-        self.act = act
+        self.attend, self.act = Attend(), act
         self.proj = Normed(nn.Linear(num * value, dim, bias=False), scale=0.0)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
@@ -301,16 +323,14 @@ class Shrink(nn.Module):
         self.kv = Normed(nn.Linear(dim, num * (key + value), bias=False))
         self.q = Normed(nn.Linear(dim, num * key, bias=False))
         self.bias = AbsoluteBias(grid, num, stride=2)
-        self.attend = Attend()
-        self.act = act
+        self.attend, self.act = Attend(), act
         self.proj = Normed(nn.Linear(num * value, wider, bias=False))
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b m e"]:
         """Mix the cells into fewer."""
         num, key, value = self.heads
         k, v = split_heads(self.kv(x), num).split((key, value), dim=-1)
-        cells = x.unflatten(1, self.grid)[:, ::2, ::2].flatten(1, 2)
-        q = split_heads(self.q(cells), num)
+        q = split_heads(self.q(x.unflatten(1, self.grid)[:, ::2, ::2].flatten(1, 2)), num)
         return self.proj(self.act(merge_heads(self.attend(q, k, v, self.bias()))))
 
 
@@ -359,13 +379,9 @@ class LeViT(Backbone):
         self.blocks = nn.ModuleList(blocks(c))
         self.norm = nn.Identity()  # the last stage leaves as it is
         self.norms = nn.ModuleDict({name: nn.BatchNorm1d(c.embed_dim[-1]) for name in c.readouts})
-        levels = [
-            Level(f"stages.{i}", dim, (2 ** (c.stem + i),) * 2) for i, dim in enumerate(c.embed_dim)
-        ]
-        self.levels = (*levels, replace(levels[-1], name="final"))
-        self.readouts = c.readouts
+        self.levels = stage_levels(c.embed_dim, [2 ** (c.stem + i) for i in range(len(c.depth))])
+        self.readouts, self.head_std = c.readouts, 0.02
         self.width = c.embed_dim[-1] * len(c.readouts)
-        self.head_std = 0.02
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`, which is the last one."""
@@ -392,8 +408,7 @@ def blocks(config: LeViTConfig) -> Iterator[nn.Module]:
     def mlp(dim: int, ratio: float) -> nn.Module:
         fc1 = Normed(nn.Linear(dim, int(dim * ratio), bias=False))
         fc2 = Normed(nn.Linear(int(dim * ratio), dim, bias=False), scale=0.0)
-        branch = nn.Sequential(OrderedDict(fc1=fc1, act=act(), fc2=fc2))
-        return Residual(branch, c.drop_path_rate)
+        return Residual(nn.Sequential(OrderedDict(fc1=fc1, act=act(), fc2=fc2)), c.drop_path_rate)
 
     for stage, (dim, grid) in enumerate(zip(c.embed_dim, grids(c), strict=True)):
         if stage:

@@ -9,13 +9,11 @@ Departures those of PVT; the last block's feed-forward, which the class token pa
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.layers import Block, Mlp, truncated
 from patchword.models.localvit import LocalBlock, LocalFeedForward
-from patchword.models.pvt import PVT, Embed, PVTConfig
+from patchword.models.pvt import PVT, PVTConfig
 from patchword.weights import Format, Rule, modules, within
 
 
@@ -48,7 +46,7 @@ FORMATS = (
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
         placed=lambda config: [
-            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token")
+            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token.token")
         ],
     ),
 )
@@ -69,7 +67,3 @@ class LocalPVT(PVT):
                 )
         last = len(config.depth) - 1
         self.silent = (f"stages.{last}.blocks.{config.depth[last] - 1}.local.*",)
-
-    def spine(self) -> list[nn.Module]:
-        """Return each stage's embedding and blocks in turn, and the last norm."""
-        return [*(m for m in self.modules() if isinstance(m, Embed | LocalBlock)), self.norm]

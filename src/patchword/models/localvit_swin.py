@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.layers import READING, Grid, StochasticDepth, Windows, reorder
+from patchword.layers import READING, Grid, StochasticDepth, WindowAttention, Windows, reorder
 from patchword.models.localvit import LocalFeedForward
-from patchword.models.swin import Swin, SwinConfig, WindowAttention
+from patchword.models.swin import Swin, SwinConfig
 from patchword.weights import Rule
 from patchword.weights.windowed import authors_format
 

@@ -43,7 +43,7 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5
 FORMATS = (
     Format(
         "authors",
-        Rule("cls_token", "stem.class_token"),
+        Rule("cls_token", "stem.class_token.token"),
         Rule("patch_pos", "stem.position.table"),
         Rule("pixel_pos", "stem.word_position", PIXELS),
         Rule("pixel_embed.proj.*", "stem.conv.*"),

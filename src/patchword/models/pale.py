@@ -9,8 +9,8 @@ Departures none known. Where the paper says nothing: both halves of the channels
            groups is padded with zeros behind, which take part as keys
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -20,13 +20,17 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
     Attend,
     Block,
+    ConvEmbed,
     Grid,
     Mlp,
+    Normed,
+    Stage,
+    admit,
+    in_depth,
     ramp,
     to_map,
     to_tokens,
@@ -74,32 +78,17 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.
 FORMATS: tuple[Format, ...] = ()
 
 
-class PatchMerging(nn.Module):
-    """Overlapping patches: a strided convolution, then a norm."""
-
-    def __init__(self, channels: int, dim: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, dim, kernel, stride, padding=kernel // 2)
-        self.norm = nn.LayerNorm(dim, EPS)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        x = self.conv(x)
-        return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
-
-
 class SeparableConv(nn.Module):
     """A linear layer that sees a token's neighbours: a depthwise convolution before it (CvT)."""
 
     def __init__(self, dim: int, *, bias: bool) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
-        self.norm = nn.BatchNorm2d(dim)
+        self.depthwise = Normed(nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False))
         self.pointwise = nn.Linear(dim, dim, bias=bias)
 
     def forward(self, x: Float[Tensor, "b d rows columns"]) -> Float[Tensor, "b rows columns d"]:
         """Project every cell."""
-        return self.pointwise(self.norm(self.depthwise(x)).permute(0, 2, 3, 1))
+        return self.pointwise(self.depthwise(x).permute(0, 2, 3, 1))
 
 
 class InterlacedAttention(nn.Module):
@@ -173,25 +162,11 @@ class PaleBlock(nn.Module):
         return self.block(x + to_tokens(self.cpe(to_map(x, grid))), grid)
 
 
-class Stage(nn.Module):
-    """Blocks at one resolution, and the patch merging that leads to it."""
-
-    def __init__(self, config: PaleConfig, number: int, rates: list[float]) -> None:
-        super().__init__()
-        dim = config.embed_dim * 2**number
-        self.merge = (
-            PatchMerging(dim // 2, dim, 3, 2)
-            if number
-            else PatchMerging(config.in_chans, dim, 7, 4)
-        )
-        self.blocks = nn.ModuleList(PaleBlock(config, number, rate) for rate in rates)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens, row by row, and the grid they lie on."""
-        x, grid = self.merge(x)
-        for block in self.blocks:
-            x = block(x, grid)
-        return x, grid
+def stage(config: PaleConfig, number: int, rates: Iterable[float]) -> Stage:
+    """Make the blocks at one resolution, and the patch merging that leads to it."""
+    c, dim = config, config.embed_dim * 2**number
+    merge = ConvEmbed(dim // 2, dim, 3, 2, 1) if number else ConvEmbed(c.in_chans, dim, 7, 4, 3)
+    return Stage(merge, (PaleBlock(c, number, rate) for rate in rates))
 
 
 class Pale(Backbone):
@@ -202,31 +177,24 @@ class Pale(Backbone):
         c = self.config = config
         rates = iter(ramp(c.drop_path_rate, sum(c.depth)))
         self.stages = nn.ModuleList(
-            Stage(c, i, [*islice(rates, depth)]) for i, depth in enumerate(c.depth)
+            stage(c, i, islice(rates, depth)) for i, depth in enumerate(c.depth)
         )
         numbers = range(len(c.depth))
-        levels = [Level(f"stages.{i}", c.embed_dim * 2**i, (4 * 2**i, 4 * 2**i)) for i in numbers]
-        self.levels = (*levels, replace(levels[-1], name="final"))
-        self.width = levels[-1].channels
+        self.levels = stage_levels([c.embed_dim * 2**i for i in numbers], [4 << i for i in numbers])
+        self.width = self.levels[-1].channels
         self.norm = nn.LayerNorm(self.width, EPS)
         self.head_std = 0.02
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`."""
-        channels, reads = images.shape[1], self.config.in_chans
-        if channels != reads:
-            raise ShapeError(f"the images have {channels} channels; this model reads {reads}")
+        admit(images, self.config.in_chans)
         trace = Trace(self, taps)
-        x, grid = self.stages[0](images)
-        trace.tokens("stages.0", x, grid)
-        for i, stage in enumerate(self.stages[1:], 1):
-            x, grid = stage(to_map(x, grid))
-            trace.tokens(f"stages.{i}", x, grid)
+        x, grid = trace.stages(self.stages, images)
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x.mean(dim=1))
 
     def spine(self) -> list[nn.Module]:
         """Return each stage's patch merging and then its blocks, and the last norm."""
-        return [*(m for m in self.modules() if isinstance(m, PatchMerging | PaleBlock)), self.norm]
+        return [*in_depth(self.stages), self.norm]

@@ -10,22 +10,27 @@ Departures at another image size every stage's positions are read at its own gri
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.errors import ConfigError, ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.errors import ConfigError
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
     Block,
+    ClassToken,
     Grid,
     LearnedPosition,
     Mlp,
     ReducedAttention,
+    Stage,
     StridedReduction,
+    admit,
+    in_depth,
     ramp,
     tiled,
     truncated,
@@ -58,10 +63,7 @@ class PVTConfig:
 
     def strides(self) -> list[int]:
         """Return the pixels per cell of each stage, along a side."""
-        steps = [self.patch_size[0]]
-        for side in self.patch_size[1:]:
-            steps.append(steps[-1] * side)
-        return steps
+        return [*accumulate(self.patch_size, mul)]
 
 
 VARIANTS = {
@@ -93,7 +95,7 @@ FORMATS = (
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
         placed=lambda config: [
-            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token")
+            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token.token")
         ],
     ),
     Format(
@@ -101,7 +103,7 @@ FORMATS = (
         *within(
             "encoder.patch_embeddings.#",
             "stages.#.embed",
-            Rule("cls_token", "class_token"),
+            Rule("cls_token", "class_token.token"),
             Rule("position_embeddings", "position.table"),
             *modules({"projection": "proj", "layer_norm": "norm"}),
         ),
@@ -159,55 +161,37 @@ class Embed(nn.Module):
         last = stage + 1 == len(c.depth)
         self.proj = nn.Conv2d((c.in_chans, *c.embed_dim)[stage], dim, side, stride=side)
         self.norm = nn.LayerNorm(dim, c.reduce_norm_eps)
-        self.class_token = nn.Parameter(torch.empty(1, 1, dim)) if last else None
-        if self.class_token is not None:
-            nn.init.trunc_normal_(self.class_token, std=0.02)
+        self.class_token = ClassToken(dim) if last else nn.Identity()
         grid = (c.image_size[0] // step, c.image_size[1] // step)
         self.position = LearnedPosition(grid, dim, prefix=int(last), mode="bilinear")
         self.drop = nn.Dropout(c.drop_rate)
 
-    def forward(self, x: Float[Tensor, "b rows columns c"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
         """Return a token per tile, in the last stage after the class token, and their grid."""
-        x, grid = tiled(x, self.proj)
-        x = self.norm(x)
-        if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
-        return self.drop(x + self.position(grid)), grid
+        x, grid = tiled(x.permute(0, 2, 3, 1), self.proj)
+        return self.drop(self.class_token(self.norm(x)) + self.position(grid)), grid
 
 
-class Stage(nn.Module):
-    """Blocks at one resolution (figure 3)."""
-
-    def __init__(self, config: PVTConfig, stage: int) -> None:
-        super().__init__()
-        c, dim = config, config.embed_dim[stage]
-        before, depth = sum(c.depth[:stage]), c.depth[stage]
-        ratio = c.sr_ratio[stage]
-        self.embed = Embed(c, stage)
-        self.blocks = nn.ModuleList(
-            Block(
+def stage(config: PVTConfig, number: int) -> Stage:
+    """Make the blocks at one resolution (figure 3), and the embedding that leads to it."""
+    c, i, dim = config, number, config.embed_dim[number]
+    before, ratio = sum(c.depth[:i]), c.sr_ratio[i]
+    blocks = (
+        Block(
+            dim,
+            ReducedAttention(
                 dim,
-                ReducedAttention(
-                    dim,
-                    c.num_heads[stage],
-                    StridedReduction(dim, ratio, eps=c.reduce_norm_eps) if ratio > 1 else None,
-                    drop=c.drop_rate,
-                ),
-                Mlp(dim, int(dim * c.mlp_ratio[stage]), drop=c.drop_rate),
-                drop_path=rate,
-                eps=c.norm_eps,
-            )
-            for rate in ramp(c.drop_path_rate, sum(c.depth))[before : before + depth]
+                c.num_heads[i],
+                StridedReduction(dim, ratio, eps=c.reduce_norm_eps) if ratio > 1 else None,
+                drop=c.drop_rate,
+            ),
+            Mlp(dim, int(dim * c.mlp_ratio[i]), drop=c.drop_rate),
+            drop_path=rate,
+            eps=c.norm_eps,
         )
-
-    def forward(
-        self, x: Float[Tensor, "b rows columns c"], queries: int | None = None
-    ) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens as the last block leaves them, the first `queries` alone if given."""
-        x, grid = self.embed(x)
-        for i, block in enumerate(self.blocks):
-            x = block(x, grid, queries if i + 1 == len(self.blocks) else None)
-        return x, grid
+        for rate in ramp(c.drop_path_rate, sum(c.depth))[before : before + c.depth[i]]
+    )
+    return Stage(Embed(c, i), blocks)
 
 
 class PVT(Backbone):
@@ -218,36 +202,21 @@ class PVT(Backbone):
         c = self.config = config
         if c.sr_ratio[-1] != 1:
             raise ConfigError("sr_ratio must end in 1: the class token has no place in a tile")
-        self.stages = nn.ModuleList(Stage(c, stage) for stage in range(len(c.depth)))
+        self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        steps = c.strides()
-        self.levels = (
-            *(Level(f"stages.{i}", c.embed_dim[i], (s, s)) for i, s in enumerate(steps)),
-            Level("final", self.width, (steps[-1], steps[-1])),
-        )
+        self.levels = stage_levels(c.embed_dim, c.strides())
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`."""
+        admit(images, self.config.in_chans)
         trace = Trace(self, taps)
-        if images.shape[1] != self.config.in_chans:
-            raise ShapeError(
-                f"the images have {images.shape[1]} channels; "
-                f"this model reads {self.config.in_chans}"
-            )
-        *lower, last = self.stages
-        x = images.permute(0, 2, 3, 1)
-        for i, stage in enumerate(lower):
-            x, grid = stage(x)
-            trace.tokens(f"stages.{i}", x, grid)
-            x = x.unflatten(1, grid)
-        x, grid = last(x, None if taps else 1)
-        trace.tokens(f"stages.{len(lower)}", x, grid)
+        x, grid = trace.stages(self.stages, images, None if taps else 1)
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x[:, 0])
 
     def spine(self) -> list[nn.Module]:
         """Return each stage's embedding and blocks in turn, and the last norm."""
-        return [*(m for m in self.modules() if isinstance(m, (Embed, Block))), self.norm]
+        return [*in_depth(self.stages), self.norm]

@@ -8,6 +8,8 @@ Departures none
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +18,16 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
+    ConvEmbed,
     Grid,
     ReducedAttention,
+    Stage,
     StochasticDepth,
     StridedReduction,
+    admit,
+    in_depth,
     ramp,
     tiled,
     to_map,
@@ -170,22 +175,6 @@ CONFIGS = (
 )
 
 
-class OverlapEmbed(nn.Module):
-    """From the stage before, or from an image, to a stage's tokens (section 3.2)."""
-
-    def __init__(self, config: PVTv2Config, stage: int) -> None:
-        super().__init__()
-        c, side = config, config.patch_size[stage]
-        before, dim = (c.in_chans, *c.embed_dim)[stage : stage + 2]
-        self.proj = nn.Conv2d(before, dim, side, c.stride[stage], padding=side // 2)
-        self.norm = nn.LayerNorm(dim, c.reduce_norm_eps)
-
-    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return a token per patch, row by row, and the grid that they lie on."""
-        x = self.proj(x)
-        return self.norm(to_tokens(x)), (x.shape[2], x.shape[3])
-
-
 class PooledReduction(nn.Module):
     """Average cells to a grid of one size, whatever that of the image (linear SRA, equation 2)."""
 
@@ -254,24 +243,15 @@ class ConvBlock(nn.Module):
         return x + self.drop_path2(self.mlp(self.norm2(x), grid))
 
 
-class Stage(nn.Module):
-    """Blocks at one resolution, and a norm; the last stage's is the network's."""
-
-    def __init__(self, config: PVTv2Config, stage: int) -> None:
-        super().__init__()
-        c, before = config, sum(config.depth[:stage])
-        rates = ramp(c.drop_path_rate, sum(c.depth))[before : before + c.depth[stage]]
-        last = stage + 1 == len(c.depth)
-        self.embed = OverlapEmbed(c, stage)
-        self.blocks = nn.ModuleList(ConvBlock(c, stage, rate) for rate in rates)
-        self.norm = None if last else nn.LayerNorm(c.embed_dim[stage], c.norm_eps)
-
-    def forward(self, x: Float[Tensor, "b c rows columns"]) -> tuple[Float[Tensor, "b n d"], Grid]:
-        """Return the tokens and their grid."""
-        x, grid = self.embed(x)
-        for block in self.blocks:
-            x = block(x, grid)
-        return x if self.norm is None else self.norm(x), grid
+def stage(config: PVTv2Config, number: int) -> Stage:
+    """Make the blocks at one resolution, and a norm; the last stage's is the network's."""
+    c, i, before = config, number, sum(config.depth[:number])
+    side, rates = c.patch_size[i], ramp(c.drop_path_rate, sum(c.depth))
+    dim_in, dim = (c.in_chans, *c.embed_dim)[i : i + 2]
+    embed = ConvEmbed(dim_in, dim, side, c.stride[i], side // 2, eps=c.reduce_norm_eps)
+    blocks = [ConvBlock(c, i, rate) for rate in rates[before : before + c.depth[i]]]
+    last = i + 1 == len(c.depth)
+    return Stage(embed, blocks, None if last else nn.LayerNorm(dim, c.norm_eps))
 
 
 def fresh(module: nn.Module) -> None:
@@ -290,40 +270,22 @@ class PVTv2(Backbone):
     def __init__(self, config: PVTv2Config) -> None:
         super().__init__()
         c = self.config = config
-        self.stages = nn.ModuleList(Stage(c, stage) for stage in range(len(c.depth)))
+        self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        step, levels = 1, []
-        for stage, dim in enumerate(c.embed_dim):
-            step *= c.stride[stage]
-            levels.append(Level(f"stages.{stage}", dim, (step, step)))
-        self.levels = (*levels, Level("final", self.width, (step, step)))
+        self.levels = stage_levels(c.embed_dim, accumulate(c.stride, mul))
         self.apply(fresh)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages (each after its norm, but the last), or `final`."""
+        admit(images, self.config.in_chans)
         trace = Trace(self, taps)
-        if images.shape[1] != self.config.in_chans:
-            raise ShapeError(
-                f"the images have {images.shape[1]} channels; "
-                f"this model reads {self.config.in_chans}"
-            )
-        *lower, last = self.stages
-        x = images.contiguous(memory_format=torch.channels_last)  # as every later map is
-        for i, stage in enumerate(lower):
-            x, grid = stage(x)
-            trace.tokens(f"stages.{i}", x, grid)
-            x = to_map(x, grid)
-        x, grid = last(x)
-        trace.tokens(f"stages.{len(lower)}", x, grid)
+        images = images.contiguous(memory_format=torch.channels_last)  # as every later map is
+        x, grid = trace.stages(self.stages, images)
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x.mean(dim=1))
 
     def spine(self) -> list[nn.Module]:
         """Return each stage's embedding, blocks and norm in turn."""
-        parts: list[nn.Module] = []
-        for stage in self.stages:
-            embed, blocks, *norm = stage.children()
-            parts += [embed, *blocks.children(), *norm]
-        return [*parts, self.norm]
+        return [*in_depth(self.stages), self.norm]

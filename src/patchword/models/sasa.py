@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.layers import Attend, LocalOperator, from_windows, strided, to_windows
+from patchword.layers import Attend, LocalOperator, admit, strided, to_windows
 from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 
 
@@ -137,11 +137,9 @@ class AttentionStem(nn.Module):
         Raises:
             ShapeError: a side is no multiple of 4, or the channels are others.
         """
-        channels, *size = images.shape[1:]
+        admit(images, self.qk.in_features)
         window = (self.side, self.side)
-        fault, _ = strided((size[0], size[1]), window)
-        if channels != self.qk.in_features:
-            fault = f"the images have {channels} channels; this model reads {self.qk.in_features}"
+        fault, grid = strided(tuple(images.shape[2:]), window)
         if fault:
             raise ShapeError(fault)
         x = to_windows(images.permute(0, 2, 3, 1), window)  # b blocks pixels c
@@ -152,8 +150,8 @@ class AttentionStem(nn.Module):
         q, k, v = (self.fold(t) for t in (*self.qk(x).chunk(2, -1), v))
         mixed = self.attend(q * q.shape[-1] ** 0.5, k, v)  # the paper's scores have no scale
         mixed = mixed.unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3)
-        y = self.norm(from_windows(mixed, window, (size[0], size[1])).permute(0, 3, 1, 2))
-        return nn.functional.max_pool2d(y, self.side)
+        largest = self.norm(mixed.permute(0, 3, 1, 2)).max(dim=3).values  # of each block's pixels
+        return largest.unflatten(2, grid)
 
     def fold(self, x: Float[Tensor, "b n p d"]) -> Float[Tensor, "b m p c"]:
         """Lay the heads beside the blocks."""

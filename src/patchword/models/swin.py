@@ -12,29 +12,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
-    READING,
-    Attend,
     Block,
     Grid,
     LearnedPosition,
     Mlp,
     PatchEmbed,
-    RelativeBias,
     Tiling,
+    WindowAttention,
     Windows,
-    fitted,
-    fold_heads,
-    merge_heads,
     ramp,
-    reorder,
+    through,
     truncated,
     two_by_two,
 )
@@ -168,32 +162,16 @@ CONFIGS = (
 )
 
 
-class WindowAttention(nn.Module):
-    """Self-attention among the tokens of a window, with a bias by their offset (equation 4)."""
-
-    def __init__(
-        self, dim: int, num_heads: int, windows: Windows, *, bias: bool = True, drop: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.num_heads, self.windows = num_heads, windows
-        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
-        self.bias = RelativeBias(windows.window, num_heads)
-        self.attend = Attend()
-        self.proj = nn.Linear(dim, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        """Mix tokens, which come in the order of the windows (`Order`)."""
-        order = self.windows(x, grid)
-        x = order.cleared(x)
-        bias = order.folded(self.bias(), x.shape[1])
-        # each by itself, as windows and heads of the fused three do not make one axis
-        biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)  # pyright: ignore[reportUnnecessaryComparison]
-        q, k, v = (
-            fold_heads(F.linear(x, weight, part), bias.shape[-1], self.num_heads)
-            for weight, part in zip(self.qkv.weight.chunk(3), biases, strict=True)
-        )
-        return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
+def fitted(grid: Grid, window: int, tiling: Tiling) -> tuple[int, int]:
+    """Return the window's rows and columns on a grid that may be smaller than it."""
+    rows, columns = grid
+    match tiling:
+        case "timm":
+            return min(rows, window), min(columns, window)
+        case "torchvision":
+            return window, window
+        case "authors":
+            return min(rows, columns, window), min(rows, columns, window)
 
 
 class Stem(nn.Module):
@@ -244,18 +222,12 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tensor, "b m e"], Grid]:
-        """Return the stage's tokens, row by row, and their grid.
-
-        Between blocks they stand in the order of windows: one copy takes them from a block's
-        into the next one's, where others reverse, roll and partition.
-        """
+        """Return the stage's tokens, row by row, and their grid."""
         if self.merge is not None:
             x, grid = self.merge(x, grid)
-        order = READING
-        for i, block in enumerate(self.blocks):
-            old, order = order, self.windows[i % 2](x, grid)
-            x = block(reorder(x, old, order), grid)
-        return reorder(x, order, READING), grid
+        plain, shifted = (w for w in self.windows if isinstance(w, Windows))
+        turns = [(block, shifted if i % 2 else plain) for i, block in enumerate(self.blocks)]
+        return through(turns, x, grid), grid
 
 
 class Swin(Backbone):
@@ -285,9 +257,7 @@ class Swin(Backbone):
             blocks = [make(i, pair[j % 2], next(rates)) for j in range(c.depth[i])]
             self.stages.append(Stage(merge(dim // 2) if i else None, pair, blocks))
         self.norm = nn.LayerNorm(dims[-1])
-        strides = [(c.patch_size * 2**i,) * 2 for i in range(len(dims))]
-        levels = [Level(f"stages.{i}", dim, strides[i]) for i, dim in enumerate(dims)]
-        self.levels = (*levels, replace(levels[-1], name="final"))
+        self.levels = stage_levels(dims, [c.patch_size * 2**i for i in range(len(dims))])
         self.width, self.head_std = dims[-1], 0.02
         self.apply(truncated)
 

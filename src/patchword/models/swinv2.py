@@ -25,6 +25,7 @@ from patchword.layers import (
     Mlp,
     StochasticDepth,
     Windows,
+    by_index,
     fold_heads,
     merge_heads,
     relative_index,
@@ -198,10 +199,10 @@ class LogBias(nn.Module):
 
     def __init__(self, window: tuple[int, int], heads: int, offsets: Tensor) -> None:
         super().__init__()
-        self.heads, self.cells = heads, window[0] * window[1]
+        self.heads = heads
         self.mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, heads, bias=False))
         self.register_buffer("offsets", offsets.flatten(0, 1), persistent=False)
-        self.register_buffer("index", relative_index(window).flatten(), persistent=False)
+        self.register_buffer("index", relative_index(window), persistent=False)
 
     offsets: Tensor
     index: Tensor
@@ -209,7 +210,7 @@ class LogBias(nn.Module):
     def forward(self) -> Float[Tensor, "heads cells cells"]:
         """Return the bias of every query to every key, from 0 to 16."""
         table = 16 * self.mlp(self.offsets).sigmoid()
-        return table[self.index].T.unflatten(1, (self.cells, self.cells))
+        return by_index(table, self.index)
 
 
 class CosineAttention(nn.Module):

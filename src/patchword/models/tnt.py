@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attention,
     Block,
+    ClassToken,
     Grid,
     LearnedPosition,
     Mlp,
@@ -95,7 +96,7 @@ def joint(theirs: str, ours: str) -> Rule:
 FORMATS = (
     Format(
         "timm",
-        Rule("cls_token", "stem.class_token"),
+        Rule("cls_token", "stem.class_token.token"),
         Rule("patch_pos", "stem.position.table"),
         Rule("pixel_pos", "stem.word_position", PIXELS),
         Rule("pixel_embed.proj.*", "stem.conv.*"),
@@ -117,7 +118,7 @@ FORMATS = (
     ),
     Format(
         "authors",
-        Rule("cls_token", "stem.class_token"),
+        Rule("cls_token", "stem.class_token.token"),
         Rule("outer_pos", "stem.position.table"),
         Rule("inner_pos", "stem.word_position"),
         Rule("patch_embed.proj.*", "stem.conv.*"),
@@ -252,12 +253,11 @@ class Stem(nn.Module):
         self.conv = nn.Conv2d(c.in_chans, c.inner_dim, 7, c.inner_stride, padding=3)
         self.word_position = nn.Parameter(torch.empty(1, c.words**2, c.inner_dim))
         self.join = Join(c.words**2, c.inner_dim, c.embed_dim, bias=True)
-        self.class_token = nn.Parameter(torch.empty(1, 1, c.embed_dim))
+        self.class_token = ClassToken(c.embed_dim)
         grid = tuple(side // c.patch_size for side in c.image_size)
         self.position = LearnedPosition(grid, c.embed_dim, prefix=1, mode="bicubic_antialias")
         self.drop = nn.Dropout(c.drop_rate)
-        for table in (self.word_position, self.class_token):
-            nn.init.trunc_normal_(table, std=0.02)
+        nn.init.trunc_normal_(self.word_position, std=0.02)
 
     def forward(
         self, images: Float[Tensor, "b c h w"]
@@ -273,8 +273,7 @@ class Stem(nn.Module):
         else:
             words = self.conv(cut(images, c.patch_size)).flatten(2)
         words = (words.mT + self.word_position).unflatten(0, (len(images), -1)).flatten(1, 2)
-        x = self.join(words, grid)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = self.class_token(self.join(words, grid))
         return self.drop(x + self.position(grid)), words, grid
 
 
@@ -293,8 +292,7 @@ class TNT(Backbone):
         self.stem = Stem(c)
         self.blocks = nn.ModuleList(TNTBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        self.levels = tuple(Level(name, c.embed_dim, (c.patch_size,) * 2) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
         self.width = c.embed_dim
         self.apply(truncated)
         self.head_std = 0.02

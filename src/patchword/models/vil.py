@@ -9,41 +9,48 @@ Departures no random shifting (a way to train faster; the network that it yields
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
+    READING,
     Attend,
     Block,
     Grid,
     Mlp,
     OffsetBias,
     PatchEmbed,
-    Reach,
     RowColumnPosition,
+    Stage,
+    Windows,
+    admit,
     cells,
-    from_windows,
-    hidden,
+    fold_heads,
+    in_depth,
     merge_heads,
-    neighbourhoods,
-    offsets,
+    offset_index,
     ramp,
+    relative_index,
+    reorder,
     split_heads,
     strided,
-    to_map,
-    to_windows,
     truncated,
 )
 from patchword.weights import Format, Rule
+
+Reach = Literal["chunks", "cyclic", "window"]
+"""What a cell sees: its chunk of the map and the eight around it; the same on a map whose edges
+are joined, padding included; or just the cells that are up to a chunk's side away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +126,21 @@ PREPROCESSING = Frame(
     image_size=(224, 224), crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
 
-ATTN, OURS = "layer{#+1}.{2#+1}.attn", "stages.#.#.attn"
+ATTN, OURS = "layer{#+1}.{2#+1}.attn", "stages.#.blocks.#.attn"
 PARTS = ("query", "kv", "proj")
 
 FORMATS = tuple(
     Format(
         name,
-        Rule("layer{#+1}.0.proj.*", "embeds.#.patch_embed.proj.*"),
-        Rule("layer{#+1}.0.norm_embed.*", "embeds.#.norm.*"),
-        Rule("layer{#+1}.0.cls_token", "embeds.#.token"),
-        Rule("layer{#+1}.0.cls_pos_embed", "embeds.#.token_position"),
-        Rule("layer{#+1}.0.x_pos_embed", "embeds.#.position.rows"),
-        Rule("layer{#+1}.0.y_pos_embed", "embeds.#.position.columns"),
-        Rule("layer{#+1}.{2#+1}.norm.*", "stages.#.#.norm1.*"),
-        Rule("layer{#+1}.{2#+2}.norm.*", "stages.#.#.norm2.*"),
-        Rule("layer{#+1}.{2#+2}.mlp.*", "stages.#.#.mlp.*"),
+        Rule("layer{#+1}.0.proj.*", "stages.#.embed.patch_embed.proj.*"),
+        Rule("layer{#+1}.0.norm_embed.*", "stages.#.embed.norm.*"),
+        Rule("layer{#+1}.0.cls_token", "stages.#.embed.token"),
+        Rule("layer{#+1}.0.cls_pos_embed", "stages.#.embed.token_position"),
+        Rule("layer{#+1}.0.x_pos_embed", "stages.#.embed.position.rows"),
+        Rule("layer{#+1}.0.y_pos_embed", "stages.#.embed.position.columns"),
+        Rule("layer{#+1}.{2#+1}.norm.*", "stages.#.blocks.#.norm1.*"),
+        Rule("layer{#+1}.{2#+2}.norm.*", "stages.#.blocks.#.norm2.*"),
+        Rule("layer{#+1}.{2#+2}.mlp.*", "stages.#.blocks.#.mlp.*"),
         Rule(f"{ATTN}.local_relative_position_bias_table", f"{OURS}.bias.table"),
         Rule(f"{ATTN}.g2l_relative_position_bias", f"{OURS}.bias.between"),
         Rule(f"{ATTN}.g2g_relative_position_bias", f"{OURS}.bias.among"),
@@ -143,9 +150,15 @@ FORMATS = tuple(
         head=(Rule("head.*", "head.label.*"),),
         ignore=(f"{ATTN}.relative_position_index",),
         derived=lambda config: {
-            f"layer{i + 1}.{2 * j + 1}.attn.relative_position_index": index(config, i)
-            for i, depth in enumerate(config.depth)
+            f"layer{i + 1}.{2 * j + 1}.attn.relative_position_index": index
+            for i, (depth, w) in enumerate(zip(config.depth, config.window_size, strict=True))
             if config.position[i] == "relative"
+            for index in [
+                # chunk by chunk, where we go row by row
+                near_index(w).unflatten(1, (3, w, 3, w)).transpose(2, 3).flatten(1)
+                if config.local[i]
+                else relative_index(config.grid(i))
+            ]
             for j in range(depth)
         },
         copies=lambda config: {
@@ -160,13 +173,67 @@ FORMATS = tuple(
 )
 
 
-def index(config: ViLConfig, stage: int) -> Int[Tensor, "n m"]:
-    """Return where the authors look for biases: chunk by chunk, where we go row by row."""
-    w, grid = config.window_size[stage], config.grid(stage)
-    if not config.local[stage]:
-        return offsets(cells(*grid), cells(*grid), grid)
-    found = offsets(cells(w), cells(3 * w) - w, (2 * w, 2 * w))
-    return found.unflatten(1, (3, w, 3, w)).transpose(2, 3).flatten(1)
+def near_index(side: int) -> Int[Tensor, "n m"]:
+    """Return the number of the offset from each cell of a chunk to each of its surroundings."""
+    return offset_index(cells((side,) * 2), cells((3 * side,) * 2) - side, (2 * side,) * 2)
+
+
+def around(
+    grid: Grid, side: int, reach: Reach, device: torch.device
+) -> tuple[Int[Tensor, "keys chunks"], Bool[Tensor, "chunks q keys"]]:
+    """Return the cells around each chunk of a map, and what its own cells see of them.
+
+    Args:
+        grid: of the map, whose cells are numbered; after the last comes what is none of them.
+        side: of a chunk, in cells.
+        reach: which are seen; unless it is "window", all cells of a chunk see the same (q is 1).
+        device: where to make them.
+    """
+    axes = []
+    place = torch.arange(-side, 2 * side, device=device)
+    for length in grid:
+        first = torch.arange(0, length, side, device=device)[:, None]
+        cell = first + place  # chunks places
+        seen = (cell >= 0) & (cell < length)
+        if reach == "cyclic":
+            end = len(first) * side
+            seen, cell = (cell < length) | (cell >= end), cell % end
+        seen = seen[:, None]
+        if reach == "window":
+            seen = seen & ((place - place[side : 2 * side, None]).abs() <= side)
+        axes.append((cell, seen))
+    (row, down), (column, across) = axes
+    row, column = row.T[:, None, :, None], column.T[:, None]  # rows columns chunks chunks
+    none = (row < 0) | (row >= grid[0]) | (column < 0) | (column >= grid[1])
+    index = (row * grid[1] + column).masked_fill(none, prod(grid))
+    seen = down[:, None, :, None, :, None] & across[:, None, :, None]
+    return index.flatten(2).flatten(0, 1), seen.flatten(4).flatten(2, 3).flatten(0, 1)
+
+
+class TokenBias(OffsetBias):
+    """Biases of offsets between cells, and of global tokens and others (section 3.3)."""
+
+    def __init__(
+        self, reach: Grid, num_heads: int, count: int, index: Int[Tensor, "n m"] | None = None
+    ) -> None:
+        super().__init__(reach, num_heads, index, mode="bilinear")
+        self.count = count
+        if count:
+            self.between = nn.Parameter(torch.empty(2, num_heads, count))  # from globals, to them
+            self.among = nn.Parameter(torch.empty(num_heads, count, count))
+            nn.init.trunc_normal_(self.between, std=0.02)
+            nn.init.trunc_normal_(self.among, std=0.02)
+
+    def of_cells(self, grid: Grid | None = None) -> Float[Tensor, "heads n k"]:
+        """Return the bias of cells' queries to global tokens, and to other cells."""
+        bias = self(grid)
+        if not self.count:
+            return bias
+        return torch.cat([self.between[1, :, None].expand(-1, bias.shape[1], -1), bias], dim=2)
+
+    def of_globals(self, count: int) -> Float[Tensor, "heads g k"]:
+        """Return the bias of global tokens' queries to each other, and to so many cells."""
+        return torch.cat([self.among, self.between[0, ..., None].expand(-1, -1, count)], dim=2)
 
 
 class WholeAttention(nn.Module):
@@ -177,9 +244,8 @@ class WholeAttention(nn.Module):
         c, dim = config, config.embed_dim[stage]
         self.num_heads, self.count = c.num_heads[stage], c.num_globals[stage]
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.bias: OffsetBias | None = None
-        if c.position[stage] == "relative":
-            self.bias = OffsetBias(c.grid(stage), self.num_heads, self.count)
+        relative = c.position[stage] == "relative"
+        self.bias = TokenBias(c.grid(stage), self.num_heads, self.count) if relative else None
         self.attend = Attend()
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(c.drop_rate)
@@ -189,7 +255,7 @@ class WholeAttention(nn.Module):
         q, k, v = (split_heads(t, self.num_heads) for t in self.qkv(x).chunk(3, -1))
         bias = None
         if self.bias is not None:
-            bias = self.bias.of_cells(cells(*grid), cells(*grid), grid)
+            bias = self.bias.of_cells(grid)
             if self.count:
                 bias = torch.cat([self.bias.of_globals(prod(grid)), bias], dim=1)
             bias = bias[None].to(q.dtype)
@@ -205,15 +271,16 @@ class LongformerAttention(nn.Module):
         self.num_heads, self.count = heads, c.num_globals[stage]
         self.reach: Reach = c.reach
         w = self.window = c.window_size[stage]
+        self.chunks = Windows(c.grid(stage), (w, w), shifted=False, tiling="torchvision")
         self.query, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
         self.shared = c.shared
         if self.count and not c.shared:
             self.query_global, self.kv_global = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
             self.proj_global = nn.Linear(dim, dim)
-        self.bias: OffsetBias | None = None
+        self.bias = None
         if c.position[stage] == "relative":
-            self.bias = OffsetBias((2 * w, 2 * w), heads, self.count)
+            self.bias = TokenBias((2 * w, 2 * w), heads, self.count, near_index(w))
         self.attend = Attend()
         if self.count:
             self.attend_global = Attend()
@@ -239,28 +306,20 @@ class LongformerAttention(nn.Module):
         self, q: Float[Tensor, "b n d"], kv: Float[Tensor, "b m e"], grid: Grid
     ) -> Float[Tensor, "b n d"]:
         """Attend from chunks of cells to the cells around them, chunks a part of the head axis."""
-        (rows, columns), w, heads, count = grid, self.window, self.num_heads, self.count
-        q = F.pad(q.unflatten(1, grid), (0, 0, 0, -columns % w, 0, -rows % w))
-        padded = (q.shape[1], q.shape[2])
-        q = to_windows(q, (w, w)).unflatten(3, (heads, -1)).permute(0, 3, 1, 2, 4)
-        chunks = q.shape[2]
-        around = neighbourhoods(kv[:, count:].unflatten(1, grid), w, cyclic=self.reach == "cyclic")
-        around = around.unflatten(3, (2, heads, -1)).permute(3, 0, 4, 1, 2, 6, 7, 5)
-        around = around.flatten(5, 6).flatten(3, 4)  # (k v) b heads chunks keys c
-        if count:
-            glob = kv[:, :count].unflatten(2, (2, heads, -1)).permute(2, 0, 3, 1, 4)
-            glob = glob[:, :, :, None].expand(-1, -1, -1, chunks, -1, -1)
-            around = torch.cat([glob, around], dim=4)
-        k, v = around.flatten(2, 3)
-        bias = F.pad(hidden(grid, w, self.reach, q), (count, 0))  # chunks (cells) keys
-        if self.bias is None:
-            bias = bias.repeat(heads, 1, 1)
-        else:
-            known = self.bias.of_cells(cells(w), cells(3 * w) - w, (2 * w, 2 * w))
-            bias = (known[:, None].to(q.dtype) + bias).flatten(0, 1)
-        x = self.attend(q.flatten(1, 2), k, v, bias[None])
-        x = x.unflatten(1, (heads, chunks)).permute(0, 2, 3, 1, 4).flatten(3)
-        return from_windows(x, (w, w), padded)[:, :rows, :columns].flatten(1, 2)
+        heads, count, order = self.num_heads, self.count, self.chunks(q, grid)
+        index, seen = around(grid, self.window, self.reach, q.device)
+        index, seen = F.pad(index + count, (0, 0, count, 0)), F.pad(seen, (count, 0), value=True)
+        index[:count] = torch.arange(count, device=q.device)[:, None]
+        k, v = (
+            fold_heads(F.pad(t, (0, 0, 0, 1)).index_select(1, index.flatten()), len(index), heads)
+            for t in kv.chunk(2, -1)
+        )
+        bias = q.new_zeros(()) if self.bias is None else self.bias.of_cells().to(q.dtype)
+        bias = torch.where(seen[:, None], bias, -torch.inf).expand(-1, heads, -1, -1)
+        chunks = reorder(q, READING, order)
+        folded = fold_heads(chunks, self.window**2, heads)
+        mixed = merge_heads(self.attend(folded, k, v, bias.flatten(0, 1)[None]))
+        return reorder(mixed.reshape(chunks.shape), order, READING)
 
 
 class Embed(nn.Module):
@@ -305,55 +364,49 @@ class ViL(Backbone):
     def __init__(self, config: ViLConfig) -> None:
         super().__init__()
         c = self.config = config
-        dims, stages = c.embed_dim, range(len(c.depth))
         rates = iter(ramp(c.drop_path_rate, sum(c.depth)))
 
-        def block(stage: int) -> Block:
+        def block(stage: int, rate: float) -> Block:
+            dim = c.embed_dim[stage]
             mix = (LongformerAttention if c.local[stage] else WholeAttention)(c, stage)
-            mlp = Mlp(dims[stage], int(dims[stage] * c.mlp_ratio), drop=c.drop_rate)
-            return Block(dims[stage], mix, mlp, drop_path=next(rates))
+            return Block(
+                dim, mix, Mlp(dim, int(dim * c.mlp_ratio), drop=c.drop_rate), drop_path=rate
+            )
 
-        self.embeds = nn.ModuleList(Embed(c, i) for i in stages)
         self.stages = nn.ModuleList(
-            nn.ModuleList(block(i) for _ in range(c.depth[i])) for i in stages
+            Stage(Embed(c, i), [block(i, rate) for rate in islice(rates, depth)])
+            for i, depth in enumerate(c.depth)
         )
-        self.norm = nn.LayerNorm(dims[-1], 1e-6)
-        strides = [prod(c.patch_size[: i + 1]) for i in stages]
-        levels = [Level(f"stages.{i}", dims[i], (s, s)) for i, s in enumerate(strides)]
-        self.levels = (*levels, replace(levels[-1], name="final"))
-        self.width, self.head_std = dims[-1], 0.02
+        self.width, self.head_std = c.embed_dim[-1], 0.02
+        self.norm = nn.LayerNorm(self.width, 1e-6)
+        strides = [prod(c.patch_size[: i + 1]) for i in range(len(c.depth))]
+        self.levels = stage_levels(c.embed_dim, strides)
         self.silent = tuple(unread(c))
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images; `taps` are stages, or `final`."""
-        trace = Trace(self, taps)
+        admit(images, self.config.in_chans)
         stride = prod(self.config.patch_size)
         fault, _ = strided(tuple(images.shape[2:]), (stride, stride))
-        if fault and images.shape[1] == self.config.in_chans:
+        if fault:
             raise ShapeError(fault)
-        x, grid = self.embeds[0](images)
-        for i, stage in enumerate(self.stages):
-            if i:
-                x, grid = self.embeds[i](to_map(x, grid))
-            for block in stage.children():
-                x = block(x, grid)
-            trace.tokens(f"stages.{i}", x, grid)
+        trace = Trace(self, taps)
+        x, grid = trace.stages(self.stages, images)
         x = self.norm(x)
         trace.tokens("final", x, grid)
         return trace.features(x[:, 0] if self.config.pool == "token" else x.mean(dim=1))
 
     def spine(self) -> list[nn.Module]:
         """Return the start and the blocks of each stage, and the last norm."""
-        pairs = zip(self.embeds, self.stages, strict=True)
-        return [*(part for embed, stage in pairs for part in (embed, *stage.children())), self.norm]
+        return [*in_depth(self.stages), self.norm]
 
 
 def unread(config: ViLConfig) -> Iterator[str]:
     """Name what only tokens that nobody reads depend on: cells, or a stage's global tokens."""
     last = len(config.depth) - 1
     for i, depth in enumerate(config.depth):
-        at = f"stages.{i}.{depth - 1}.attn"
+        at = f"stages.{i}.blocks.{depth - 1}.attn"
         if i < last and config.num_globals[i]:
             yield from (f"{at}.{name}" for name in ("bias.among", "*_global.*"))
         if i == last and config.pool == "token":

@@ -17,14 +17,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attention,
     Block,
     Grid,
     LearnedPosition,
     Mlp,
-    NoPosition,
     PatchEmbed,
     Position,
     Resample,
@@ -181,6 +180,20 @@ class Stem(nn.Module):
         return self.drop(x), grid
 
 
+class NoPosition(Position):
+    """No positions: the tokens are a bag of patches."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(1, 1, dim), persistent=False)
+
+    zero: Tensor
+
+    def forward(self, grid: Grid) -> Float[Tensor, "1 n d"]:
+        """Return zeros."""
+        return self.zero.expand(-1, grid[0] * grid[1], -1)
+
+
 def positions(config: ViTConfig, prefix: int) -> Position:
     """Make the positions that a config names (appendix D.4)."""
     c = config
@@ -226,8 +239,7 @@ class ViT(Backbone):
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.norm_pooled else norms
         stride = (c.patch_size, c.patch_size)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, stride)
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
         self.width = c.embed_dim * len(self.readouts)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from patchword.layers import Mlp, xavier
-from patchword.layers.sequence import CrossAttention, Order, PostNorm, PreNorm, SelfAttention
+from patchword.layers.sequence import CrossAttention, PostNorm, PreNorm, SelfAttention
 from patchword.text.contract import TextEncoder, causal, keys, mean_word
 from patchword.weights import Format, Rule
 
@@ -160,7 +160,7 @@ class Layer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         c = config
-        around: Order = {"post": PostNorm, "pre": PreNorm}[c.order]
+        around = {"post": PostNorm, "pre": PreNorm}[c.order]
         self.attn = around(norm(c), SelfAttention(c.embed_dim, c.num_heads), c.drop_rate)
         self.mlp = around(norm(c), Mlp(c.embed_dim, c.hidden_dim, act=nn.ReLU), c.drop_rate)
         self.around = around
