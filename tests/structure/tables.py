@@ -87,9 +87,14 @@ FAMILY_ROOMS = ("models", "text")  # whose papers list what they hold in VARIANT
 DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
+    "CONFIGS",
     "FORMATS",
     "Format",
-)  # tables: by their name or by what they make
+    "Rule",
+    "Rules",
+    "Tensors",
+    "View",
+)  # tables, and functions that make them: by their name or by what they make
 
 PARTS_ROOM = "layers"  # what stands there, three papers use
 CONTRACT = "features factory inspection engine"  # rooms that know every network, and no paper
@@ -111,6 +116,7 @@ FUNCTION_LINES = 50
 EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py:train": "a parameter and its line of help for each flag of the command",
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
+    "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
     "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }
 
@@ -147,7 +153,10 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "pydantic": ("config.py",),
     "rich": ("",),
     "safetensors": ("",),
+    "simplejpeg": ("data/jpeg.py",),
+    "scipy": ("data/", "evaluation/"),
     "sklearn": ("data/",),
+    "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),
     "torchvision": ("adapters/", "data/", "tasks/"),
     "tyro": ("cli.py",),
@@ -159,8 +168,8 @@ DECORATORS = """
     total_ordering unique wraps
 """  # that only define
 PURE_CALLS = """
-    bytes dict enumerate field float frozenset int len list logging.getLogger max min namedtuple
-    partial range re.compile replace set slice sorted str sum tuple zip
+    bytes dict enumerate field float frozenset int len list logging.getLogger max min modules
+    namedtuple normed partial range re.compile replace set slice sorted str sum tuple within zip
 """  # that a file may make at its top; so it may constructors, which begin with a capital
 
 EXPORTS = "_HOMES"  # in __init__.py: public name -> module that defines it

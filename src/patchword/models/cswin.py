@@ -32,7 +32,7 @@ from patchword.layers import (
     ramp,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 EPS = 1e-5  # of every layer norm
 
@@ -93,19 +93,13 @@ FORMATS = (
         "authors",
         Rule("stage1_conv_embed.0.*", "stages.0.embed.proj.*"),
         Rule("stage1_conv_embed.2.*", "stages.0.embed.norm.*"),
-        *(Rule(f"merge{i}.conv.*", f"stages.{i}.embed.proj.*") for i in (1, 2, 3)),
-        *(Rule(f"merge{i}.norm.*", f"stages.{i}.embed.norm.*") for i in (1, 2, 3)),
-        *(
-            Rule(f"stage{i + 1}.#.{theirs}", f"stages.{i}.blocks.#.{ours}")
-            for i in range(4)
-            for theirs, ours in (
-                ("qkv.*", "attn.qkv.*"),
-                ("attns.#.get_v.*", "attn.branches.#.lepe.*"),
-                ("proj.*", "attn.proj.*"),
-                ("norm1.*", "norm1.*"),
-                ("norm2.*", "norm2.*"),
-                ("mlp.*", "mlp.*"),
-            )
+        Rule("merge#.conv.*", "stages.#.embed.proj.*"),
+        Rule("merge#.norm.*", "stages.#.embed.norm.*"),
+        *within(
+            "stage{#+1}.#",
+            "stages.#.blocks.#",
+            *modules({"qkv": "attn.qkv", "attns.#.get_v": "attn.branches.#.lepe"}),
+            *modules({"proj": "attn.proj", "norm1": "norm1", "norm2": "norm2", "mlp": "mlp"}),
         ),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
