@@ -6,15 +6,11 @@ from patchword.models.swin import SwinConfig
 from tests.parity.golden import of_classifier
 from tests.parity.peer import Peer, outputs, split
 
-SWIN = SwinConfig(
-    image_size=(32, 48),
-    patch_size=2,
-    embed_dim=12,
-    depth=(3, 2),
-    num_heads=(2, 3),
-    window_size=(4, 4),
-    mlp_ratio=2.0,
-)  # grids of 16x24 and 8x12
+SMALL = {
+    **{"image_size": (32, 48), "patch_size": 2, "embed_dim": 12, "mlp_ratio": 2.0},
+    **{"depth": (3, 2), "num_heads": (2, 3), "window_size": (4, 4)},
+}  # grids of 16x24 and 8x12
+SWIN = SwinConfig(**SMALL)
 
 TINY = {
     "tiled": SWIN,
@@ -73,7 +69,8 @@ def all_tiled(config):
     )
 
 
-def timm_s(name, config, num_classes):
+def timm_s(name, config, num_classes, **more):
+    """Return timm's network of a name at a config's sizes; `more` are arguments of its own."""
     import timm
 
     model = timm.create_model(
@@ -85,6 +82,7 @@ def timm_s(name, config, num_classes):
         depths=config.depth,
         num_heads=config.num_heads,
         window_size=tuple((w, w) for w in config.window_size),
+        **more,
     )
     return Peer(label="timm", model=model, format="timm", see=see_timm)
 
@@ -98,34 +96,43 @@ def see_timm(model, batch):
 def transformers_s(config, num_classes):
     import transformers
 
-    model = transformers.SwinForImageClassification(
-        transformers.SwinConfig(
-            image_size=config.image_size,
-            patch_size=config.patch_size,
-            embed_dim=config.embed_dim,
-            depths=config.depth,
-            num_heads=config.num_heads,
-            window_size=config.window_size[0],
-            num_labels=num_classes,
-        )
+    settings = transformers.SwinConfig(**settings_of(config, num_classes))
+    return Peer(
+        label="transformers",
+        model=transformers.SwinForImageClassification(settings),
+        format="transformers in memory",
+        see=see_transformers(config, "swin"),
+        root="swin.",
     )
+
+
+def settings_of(config, num_classes):
+    """Return transformers' words for a config."""
+    return {
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "embed_dim": config.embed_dim,
+        "depths": config.depth,
+        "num_heads": config.num_heads,
+        "window_size": config.window_size[0],
+        "num_labels": num_classes,
+    }
+
+
+def see_transformers(config, backbone):
+    """Return what runs a classifier of theirs, whose backbone has a name, and shows its levels."""
     grids = dict(enumerate(config.grids))
 
     def see(model, batch):
-        lasts = {i: stage.blocks[-1] for i, stage in enumerate(model.swin.encoder.layers)}
-        with outputs({**lasts, "final": model.swin.layernorm}) as seen:
+        inner = model.get_submodule(backbone)
+        lasts = {i: stage.blocks[-1] for i, stage in enumerate(inner.encoder.layers)}
+        with outputs({**lasts, "final": inner.layernorm}) as seen:
             logits = model(batch).logits
         final = split(seen.pop("final"), grids[len(grids) - 1])
         taps = {f"stages.{i}": split(x[0], grids[i]) for i, x in seen.items()}
         return logits, {**taps, "final": final}
 
-    return Peer(
-        label="transformers",
-        model=model,
-        format="transformers in memory",
-        see=see,
-        root="swin.",
-    )
+    return see
 
 
 def torchvision_s(config, num_classes):

@@ -5,18 +5,9 @@ from dataclasses import replace
 from patchword.models.swinv2 import SwinV2Config
 from tests.families import swin
 from tests.parity.golden import of_classifier
-from tests.parity.peer import Peer, outputs, split
+from tests.parity.peer import Peer
 
-SWIN = SwinV2Config(
-    image_size=(32, 48),
-    patch_size=2,
-    embed_dim=12,
-    depth=(3, 2),
-    num_heads=(2, 3),
-    window_size=(4, 4),
-    pretrained_window_sizes=(0, 0),
-    mlp_ratio=2.0,
-)  # grids of 16x24 and 8x12
+SWIN = SwinV2Config(**swin.SMALL, pretrained_window_sizes=(0, 0))
 
 TINY = {
     "tiled": SWIN,
@@ -43,57 +34,28 @@ def peers(name, config, num_classes):
 
     makers = []
     tiled = swin.all_tiled(config)
+    known = {"pretrained_window_sizes": config.pretrained_window_sizes}
     if timm.is_model(name) and (tiled or config.tiling == "timm"):
-        makers.append(lambda: timm_s(name, config, num_classes))
+        makers.append(lambda: swin.timm_s(name, config, num_classes, **known))
     if tiled and len({*config.window_size}) == 1:
         makers.append(lambda: transformers_s(config, num_classes))
     return makers
 
 
-def timm_s(name, config, num_classes):
-    import timm
-
-    model = timm.create_model(
-        name,
-        num_classes=num_classes,
-        img_size=config.image_size,
-        in_chans=config.in_chans,
-        patch_size=config.patch_size,
-        embed_dim=config.embed_dim,
-        depths=config.depth,
-        num_heads=config.num_heads,
-        window_size=tuple((w, w) for w in config.window_size),
-        pretrained_window_sizes=config.pretrained_window_sizes,
-    )
-    return Peer(label="timm", model=model, format="timm", see=swin.see_timm)
-
-
 def transformers_s(config, num_classes):
     import transformers
 
-    model = transformers.Swinv2ForImageClassification(
-        transformers.Swinv2Config(
-            image_size=config.image_size,
-            patch_size=config.patch_size,
-            embed_dim=config.embed_dim,
-            depths=config.depth,
-            num_heads=config.num_heads,
-            window_size=config.window_size[0],
-            pretrained_window_sizes=config.pretrained_window_sizes,
-            num_labels=num_classes,
-        )
+    settings = transformers.Swinv2Config(
+        **swin.settings_of(config, num_classes),
+        pretrained_window_sizes=config.pretrained_window_sizes,
     )
-    grids = dict(enumerate(config.grids))
-
-    def see(model, batch):
-        lasts = {i: stage.blocks[-1] for i, stage in enumerate(model.swinv2.encoder.layers)}
-        with outputs({**lasts, "final": model.swinv2.layernorm}) as seen:
-            logits = model(batch).logits
-        final = split(seen.pop("final"), grids[len(grids) - 1])
-        taps = {f"stages.{i}": split(x[0], grids[i]) for i, x in seen.items()}
-        return logits, {**taps, "final": final}
-
-    return Peer(label="transformers", model=model, format="transformers", see=see, root="swinv2.")
+    return Peer(
+        label="transformers",
+        model=transformers.Swinv2ForImageClassification(settings),
+        format="transformers",
+        see=swin.see_transformers(config, "swinv2"),
+        root="swinv2.",
+    )
 
 
 def config(golden):

@@ -88,8 +88,6 @@ DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
     "CONFIGS",
-    "IN_MEMORY",
-    "ON_DISK",
     "FORMATS",
     "Format",
     "Rule",
@@ -118,7 +116,7 @@ FUNCTION_LINES = 50
 EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py:train": "a parameter and its line of help for each flag of the command",
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
-    "models/levit.py": "its stages are blocks in a row, whose biases and norms are its own",
+    "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
     "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }
 

@@ -89,21 +89,6 @@ CLAIMS = {
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-ON_DISK = {
-    "shared": "encoder.relative_position_bias",
-    "layer": "encoder.layer.#",
-    "bias": "attention.attention.relative_position_bias",
-    **{part: f"attention.attention.{part}" for part in ("query", "key", "value")},
-    "output": "attention.output.dense",
-    **{"fc1": "intermediate.dense", "fc2": "output.dense"},
-}
-IN_MEMORY = {
-    **{"shared": "shared_position_bias", "layer": "layers.#", "bias": "relative_position_bias"},
-    **{part: f"attention.{part[0]}_proj" for part in ("query", "key", "value")},
-    **{"output": "attention.o_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"},
-}
-
-
 def transformers_format(name: str, names: dict[str, str]) -> Format:
     """Return transformers' names, which are others in a file than in a module."""
     table, index = "relative_position_bias_table", "relative_position_index"
@@ -160,8 +145,29 @@ FORMATS = (
             "blocks.#.attn.relative_position_index",
         ),
     ),
-    transformers_format("transformers", ON_DISK),
-    transformers_format("transformers in memory", IN_MEMORY),
+    transformers_format(
+        "transformers",
+        {
+            "shared": "encoder.relative_position_bias",
+            "layer": "encoder.layer.#",
+            "bias": "attention.attention.relative_position_bias",
+            **{part: f"attention.attention.{part}" for part in ("query", "key", "value")},
+            "output": "attention.output.dense",
+            **{"fc1": "intermediate.dense", "fc2": "output.dense"},
+        },
+    ),
+    transformers_format(
+        "transformers in memory",
+        {
+            **{
+                "shared": "shared_position_bias",
+                "layer": "layers.#",
+                "bias": "relative_position_bias",
+            },
+            **{part: f"attention.{part[0]}_proj" for part in ("query", "key", "value")},
+            **{"output": "attention.o_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"},
+        },
+    ),
 )
 
 CONFIGS = (

@@ -36,7 +36,7 @@ from patchword.layers import (
     split_heads,
     to_tokens,
 )
-from patchword.weights import POINTWISE, Format, Rule, Rules, Tensors, View, modules, normed, within
+from patchword.weights import POINTWISE, Format, Rule, Rules, View, modules, normed, within
 from patchword.weights.configs import Kind
 from patchword.weights.settings import Must, Only, Ours, Same, Sides, Uniform
 
@@ -106,18 +106,6 @@ CLAIMS = {
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 ACTS = {"hard_swish": nn.Hardswish, "silu": nn.SiLU}
 Heads = tuple[int, int, int]  # how many; channels of each query or key, and of each value
-
-
-def indices(config: LeViTConfig) -> Tensors:
-    """Return the tables of offsets that the authors' files hold."""
-    found: dict[str, Tensor] = {}
-    cells = grids(config)
-    for number, stage, row in places(config):
-        if row < 0:
-            found[f"blocks.{2 * number}"] = AbsoluteBias(cells[stage - 1], 1, stride=2).index
-        else:
-            found[f"blocks.{2 * number}.m"] = AbsoluteBias(cells[stage], 1).index
-    return {f"{name}.attention_bias_idxs": index for name, index in found.items()}
 
 
 def places(config: LeViTConfig) -> Iterator[tuple[int, int, int]]:
@@ -196,7 +184,12 @@ def authors_format(name: str, make: Callable[..., Rules], norms: Rules, *, head:
         *norms,
         head=head,
         ignore=("blocks.*.attention_bias_idxs",),
-        derived=indices,
+        derived=lambda config: {
+            f"blocks.{2 * number}.{'' if row < 0 else 'm.'}attention_bias_idxs": AbsoluteBias(
+                grids(config)[stage - (row < 0)], 1, stride=2 if row < 0 else 1
+            ).index
+            for number, stage, row in places(config)
+        },
     )
 
 
