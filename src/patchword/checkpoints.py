@@ -1,20 +1,20 @@
 """Models from files and into files: ours, timm's and transformers'."""
 
 import json
-from collections.abc import Iterator
+import logging
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from patchword import catalogue, models
+from patchword import models
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError, suggest
-from patchword.factory import adapt, build, create_model, family, preprocessing, sides
+from patchword.factory import adapt, build, family, preprocessing, sides
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
+from patchword.identify import identify
 from patchword.predictor import Card
 from patchword.weights import fill, recognise
 from patchword.weights.configs import (
@@ -25,10 +25,12 @@ from patchword.weights.configs import (
     to_timm,
     to_transformers,
 )
-from patchword.weights.files import read, write
+from patchword.weights.files import opened, read, write
+from patchword.weights.report import Report, oddities, refuse_other_types
 
-SHARDS = "model.safetensors.index.json"
+LOG = logging.getLogger("patchword")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = (*WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
 TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 IDENTITY = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "prefix")  # of a variant
@@ -38,15 +40,21 @@ def load(
     source: str | Path,
     *,
     model: str | None = None,
+    part: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     num_classes: int | None = None,
 ) -> Classifier:
     """Load a trained classifier.
 
+    What was left aside, made new, resampled or assumed is logged, and stands in the card's
+    provenance.
+
     Args:
         source: a run, a folder that holds a model of ours, of timm or of transformers, or a file
-            of weights in any of their formats.
+            of weights in any of their formats, or in that of those who pre-train: MAE, DINO,
+            MoCo, BEiT, CLIP.
         model: its name, where neither the folder nor the shapes of the tensors say it.
+        part: which network of a file that holds several, as in "student".
         image_size: adapt it to images of this size.
         num_classes: give it a fresh head of so many classes, where that is another number.
 
@@ -54,18 +62,39 @@ def load(
         WeightsError: there are no weights, or they do not fit.
         ConfigError: what they are weights of cannot be told.
     """
-    path = Path(source)
+    loaded, report = restore(Path(source), model, part)
+    adapted, _ = adapt(loaded, image_size=image_size, num_classes=num_classes)
+    for line in report.lines:
+        LOG.warning("%s: %s", source, line)
+    return adapted.eval()
+
+
+def restore(path: Path, model: str | None, part: str | None) -> tuple[Classifier, Report]:
+    """Return a model as it was saved, and what is to be said of it."""
     if path.is_dir():
         card, tensors = _read_folder(path, model)
+        loaded = build(card)
+        own = loaded.state_dict().keys() == tensors.keys()
+        tensors = tensors if own else recognise(family(card.model).FORMATS, tensors).load(tensors)
+        report = Report()
     else:
-        tensors = read(path)
-        card = _card_for(tensors, model)
-    loaded = build(card)
-    formats = family(card.model).FORMATS
-    own = loaded.state_dict().keys() == tensors.keys()
-    fill(loaded, tensors if own else recognise(formats, tensors).load(tensors))
-    adapted, _ = adapt(loaded, image_size=image_size, num_classes=num_classes)
-    return adapted.eval()
+        found, beside = opened(path, part)
+        card, tensors, report = identify(found, model)
+        loaded = build(card)
+        if beside:
+            rest = (f"{', '.join(beside)}: other networks in the file (part= reads them)",)
+            report = replace(report, dropped=(*rest, *report.dropped))
+    fresh = [] if any(name.startswith("head.") for name in tensors) else ["head."]
+    if fresh:
+        words = f"the head of {card.num_classes} classes: the weights have none"
+        report = replace(report, new=(words, *report.new))
+    refuse_other_types(tensors, loaded.state_dict())
+    fill(loaded, tensors, fresh=fresh)
+    report = replace(report, kept=len(tensors), noted=(*report.noted, *oddities(tensors)))
+    if report.lines and loaded.card is not None:
+        about = {**loaded.card.provenance, "weights": report.lines}
+        loaded.card = replace(loaded.card, provenance=about)
+    return loaded, report
 
 
 def save(
@@ -121,10 +150,6 @@ def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]
 
 def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tensor]]:
     found = read_json(folder / "config.json")
-    if (folder / SHARDS).exists():
-        raise WeightsError(
-            f"{folder} holds sharded weights; join them into model.safetensors first"
-        )
     file = next((f for f in WEIGHT_FILES if (folder / f).exists()), None)
     if file is None:
         raise WeightsError(f"{folder} holds no weights; a run has them when it is finished")
@@ -195,52 +220,4 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
         num_classes=found.get("num_classes", 1000),
         classes=tuple(classes) or None,
         preprocessing=from_timm(found.get("pretrained_cfg", {}), base),
-    )
-
-
-def _candidates(tensors: dict[str, Tensor]) -> Iterator[str]:
-    """Name the models of every family that knows the tensors' names."""
-    ours = all(name.startswith(("backbone.", "head.")) for name in tensors)
-    for file in dict.fromkeys(models.index().values()):
-        names = [name for name, home in models.index().items() if home == file]
-        if ours or any(f.knows(tensors) for f in models.family(names[0]).FORMATS):
-            yield from names
-
-
-def _parameters(tensors: dict[str, Tensor]) -> int:
-    """Count a classifier's parameters, as if it had 1000 classes."""
-    count = 0
-    for name, tensor in tensors.items():
-        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
-            continue
-        count += tensor.numel()
-        if name.startswith("head."):
-            count += (1000 - len(tensor)) * tensor[0].numel()
-    return count
-
-
-def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
-    """Describe the tensors of a bare file: a name that was given, or the one that they fit."""
-    fits: list[Card] = []
-    figures = catalogue.stored()
-    for name in [model] if model else _candidates(tensors):
-        known = [f.load(tensors) for f in family(name).FORMATS if f.knows(tensors)]
-        ours = known[0] if known else tensors
-        if not model and name in figures and figures[name].parameters != _parameters(ours):
-            continue  # spares making it
-        classes = ours["head.label.weight"].shape[0] if "head.label.weight" in ours else 1000
-        with torch.device("meta"):
-            made = create_model(name, num_classes=classes)
-        shapes = {key: tensor.shape for key, tensor in made.state_dict().items()}
-        if made.card and shapes == {key: tensor.shape for key, tensor in ours.items()}:
-            fits.append(made.card)
-        elif model:
-            fill(made, ours)  # says what does not fit
-    if len(fits) == 1:
-        return fits[0]
-    names = ", ".join(card.model for card in fits)
-    raise ConfigError(
-        f"the tensors fit {names}: say which with model="
-        if fits
-        else "the tensors fit no model that is known: say what they are with model="
     )

@@ -62,24 +62,35 @@ def create_model(
     Raises:
         ConfigError: no model has that name, or a number is out of its range.
     """
+    card = describe(name, num_classes=num_classes, image_size=image_size, in_chans=in_chans)
+    settings = parse(type(config(name)), card.config)
+    settings = regularised(settings, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+    return build(replace(card, config=dump(settings), pretraining_head=pretraining_head))
+
+
+def describe(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    image_size: int | tuple[int, int] | None = None,
+    in_chans: int = 3,
+) -> Card:
+    """Return the card of a model of a name, as `create_model` makes it.
+
+    Raises:
+        ConfigError: no model has that name, or a number is out of its range.
+    """
     held = family(name)
     settings = held.VARIANTS[name]
     if num_classes < 1 or in_chans < 1:
         raise ConfigError("num_classes and in_chans are at least 1")
     size = settings.image_size if image_size is None else sides(image_size)
-    settings = regularised(
-        replace(settings, image_size=size, in_chans=in_chans),
-        drop_rate=drop_rate,
-        drop_path_rate=drop_path_rate,
-    )
-    card = Card(
+    return Card(
         model=name,
-        config=dump(settings),
+        config=dump(replace(settings, image_size=size, in_chans=in_chans)),
         num_classes=num_classes,
-        pretraining_head=pretraining_head,
         preprocessing=preprocessing(held.PREPROCESSING, size, in_chans),
     )
-    return build(card)
 
 
 def regularised(config: Any, *, drop_rate: float, drop_path_rate: float) -> Any:

@@ -14,6 +14,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "models heads adapters text",
     "factory",
     "catalogue",
+    "identify",
     "checkpoints",
     "tasks evaluation inspection",
     "engine",
@@ -47,6 +48,7 @@ PARTS = {  # the only modules of a room that another may import
 }
 
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
+    ("clip", "vit"): "CLIP's image tower is ViT with a norm before the blocks",
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("bit", "resnet"): "BiT is a ResNet with other blocks, stem and norm",
     ("beitv2", "beit"): "BEiT v2 is BEiT that learns from another tokeniser",
