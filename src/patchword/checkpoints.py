@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from patchword import models
+from patchword.adaptation import adapt
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError, suggest
-from patchword.factory import adapt, build, family, preprocessing, sides
+from patchword.factory import build, family, preprocessing, sides
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.identify import identify
@@ -29,8 +31,10 @@ from patchword.weights.files import opened, read, write
 from patchword.weights.report import Report, oddities, refuse_other_types
 
 LOG = logging.getLogger("patchword")
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-WEIGHT_FILES = (*WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES))
+WEIGHT_FILES = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+)
 TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 IDENTITY = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "prefix")  # of a variant
@@ -42,7 +46,10 @@ def load(
     model: str | None = None,
     part: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    in_chans: int | None = None,
     num_classes: int | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Classifier:
     """Load a trained classifier.
 
@@ -55,16 +62,26 @@ def load(
             MoCo, BEiT, CLIP.
         model: its name, where neither the folder nor the shapes of the tensors say it.
         part: which network of a file that holds several, as in "student".
-        image_size: adapt it to images of this size.
-        num_classes: give it a fresh head of so many classes, where that is another number.
+        image_size: adapt it to images of this size, as `adapt` does; so with what follows.
+        patch_size: and to patches of this size.
+        in_chans: and to images of so many channels.
+        num_classes: and to so many classes, with a fresh head where that is another number.
+        classes: and to classes of these names, which keeps the rows of those that it has.
 
     Raises:
         WeightsError: there are no weights, or they do not fit.
         ConfigError: what they are weights of cannot be told.
     """
     loaded, report = restore(Path(source), model, part)
-    adapted, _ = adapt(loaded, image_size=image_size, num_classes=num_classes)
-    for line in report.lines:
+    adapted, changes = adapt(
+        loaded,
+        image_size=image_size,
+        patch_size=patch_size,
+        in_chans=in_chans,
+        num_classes=num_classes,
+        classes=classes,
+    )
+    for line in (*report.lines, *changes.lines):
         LOG.warning("%s: %s", source, line)
     return adapted.eval()
 

@@ -1,4 +1,4 @@
-"""Models by name: with fresh weights, and adapted to other images and classes."""
+"""Models by name, with fresh weights."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -10,9 +10,7 @@ from patchword.config import dump, parse
 from patchword.data.frame import Frame
 from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier, classifier
-from patchword.layers import Fitted
 from patchword.predictor import Card
-from patchword.weights import fill
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -131,48 +129,3 @@ def build(card: Card) -> Classifier:
     model = classifier(settings.build(), card.num_classes, pretraining=card.pretraining_head)
     model.card = card
     return model
-
-
-def adapt(
-    model: Classifier,
-    *,
-    image_size: int | tuple[int, int] | None = None,
-    num_classes: int | None = None,
-) -> tuple[Classifier, list[str]]:
-    """Return a model for images of another size or for other classes, and what was done for it.
-
-    Args:
-        model: is left as it is.
-        image_size: a side, or rows and columns, in pixels; unchanged if None.
-        num_classes: unchanged if None; another number makes a fresh head.
-    """
-    card = model.card
-    if card is None:
-        raise ConfigError("this model has no card: make it with create_model, or load it")
-    size = card.preprocessing.image_size if image_size is None else sides(image_size)
-    classes = card.num_classes if num_classes is None else num_classes
-    if (size, classes) == (card.preprocessing.image_size, card.num_classes):
-        return model, []
-    changed = replace(
-        card,
-        config={**card.config, "image_size": list(size)},
-        preprocessing=preprocessing(card.preprocessing, size, len(card.preprocessing.mean)),
-        num_classes=classes,
-        classes=card.classes if classes == card.num_classes else None,
-        pretraining_head=card.pretraining_head and classes == card.num_classes,
-    )
-    made, done = build(changed), []
-    fresh: list[str] = []
-    if classes != card.num_classes:
-        fresh.append("head.")
-        done.append(f"the head of {card.num_classes} classes replaced by a fresh one of {classes}")
-    parts = dict(model.named_modules())
-    for name, part in made.named_modules():
-        old = parts.get(name)
-        if isinstance(part, Fitted) and isinstance(old, Fitted):
-            words = part.refit(old)
-            if words:
-                done.append(words)
-                fresh += [f"{name}.{own}" for own, _ in part.named_parameters()]
-    fill(made, model.state_dict(), fresh=fresh)
-    return made, done

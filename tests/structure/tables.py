@@ -13,7 +13,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "predictor",
     "models heads adapters text",
     "factory",
-    "catalogue",
+    "catalogue adaptation",
     "identify",
     "checkpoints",
     "tasks evaluation inspection",

@@ -87,19 +87,12 @@ class LearnedPosition(Position):
         """Resample the other's table to this grid."""
         if not isinstance(old, LearnedPosition) or old.grid == self.grid:
             return ""
-        before = rms(old.table[:, old.prefix :])
         self.table.copy_(old(self.grid))
-        after = rms(self.table[:, self.prefix :])
         size = "x".join
         return (
             f"positions resampled from {size(map(str, old.grid))} to {size(map(str, self.grid))} "
-            f"({self.mode}); root mean square {before:.4g} -> {after:.4g}"
+            f"({self.mode})"
         )
-
-
-def rms(table: Float[Tensor, "1 n d"]) -> float:
-    """Return the root mean square of a table's numbers."""
-    return table.square().mean().sqrt().item()
 
 
 class RowColumnPosition(Position):

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
-from patchword.layers import Attention, Grid, PatchEmbed
+from patchword.layers import Attention, Grid, Mlp, PatchEmbed
 from patchword.models.vit import Stem, ViT, ViTConfig
 from patchword.weights import Format, Rule, View
 
@@ -158,8 +158,9 @@ class CLIP(ViT):
         super().__init__(config, patches)
         self.stem = NormedStem(config, patches)
         if c.act == "quick_gelu":
-            for block in self.blocks:
-                block.mlp.act = QuickGELU()
+            for part in self.blocks.modules():
+                if isinstance(part, Mlp):
+                    part.act = QuickGELU()
         self.apply(as_torch)
         self.head_std = width**-0.5
         for table in (*self.stem.prefix.values(), *self.stem.position.parameters()):
