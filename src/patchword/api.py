@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from patchword.adaptation import adapt as adapt
     from patchword.checkpoints import load as load
+    from patchword.conversion import save as save
     from patchword.evaluation.topk import TopK
     from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
 
 HOMES = {
+    "adapt": "patchword.adaptation",
     "create_model": "patchword.factory",
     "list_models": "patchword.factory",
     "load": "patchword.checkpoints",
+    "save": "patchword.conversion",
 }
 
 
@@ -97,6 +101,61 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
         }
         for entry in found
     ]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model in another format: where, as what, and what became of its tensors."""
+
+    path: Path
+    model: str
+    format: str
+    tensors: int
+    said: tuple[str, ...]
+
+
+def convert(
+    source: str | PathLike[str],
+    dest: str | PathLike[str],
+    *,
+    format: str = "patchword",  # the word
+    model: str | None = None,
+    part: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    in_chans: int | None = None,
+    num_classes: int | None = None,
+) -> Converted:
+    """Write a model in another format, adapted where asked, and read it back to be sure.
+
+    Args:
+        source: a run, or a folder or file that holds a model, in any format that is known.
+        dest: a folder, or a file of weights alone, .safetensors or .pth.
+        format: patchword, timm, transformers, torchvision or authors, where the family has it.
+        model: its name, where the source does not say it.
+        part: which network of a file that holds several, as in student.
+        image_size: side, or rows and columns, in pixels, to adapt it to.
+        patch_size: side of a patch in pixels, to adapt it to.
+        in_chans: channels of an image, to adapt it to.
+        num_classes: another number makes a fresh head.
+    """
+    from patchword.adaptation import adapt
+    from patchword.checkpoints import restore
+    from patchword.conversion import save
+
+    loaded, report = restore(Path(source), model, part)
+    adapted, changes = adapt(
+        loaded,
+        image_size=image_size,
+        patch_size=patch_size,
+        in_chans=in_chans,
+        num_classes=num_classes,
+    )
+    save(adapted, Path(dest), format=format)
+    assert adapted.card is not None
+    said = (*report.lines, *changes.lines)
+    count = len(adapted.state_dict())
+    return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
 def train(

@@ -1,6 +1,5 @@
-"""Models from files and into files: ours, timm's and transformers'."""
+"""Models from files: ours, timm's, transformers' and their authors'."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -12,9 +11,8 @@ from torch import Tensor
 from patchword import models
 from patchword.adaptation import adapt
 from patchword.config import dump, parse, read_json
-from patchword.errors import ConfigError, WeightsError, suggest
+from patchword.errors import ConfigError, WeightsError
 from patchword.factory import build, family, preprocessing, sides
-from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.identify import identify
 from patchword.predictor import Card
@@ -23,11 +21,8 @@ from patchword.weights.configs import (
     from_timm,
     from_transformers,
     preprocessor_from,
-    preprocessor_to,
-    to_timm,
-    to_transformers,
 )
-from patchword.weights.files import opened, read, write
+from patchword.weights.files import opened, read
 from patchword.weights.report import Report, oddities, refuse_other_types
 
 LOG = logging.getLogger("patchword")
@@ -112,57 +107,6 @@ def restore(path: Path, model: str | None, part: str | None) -> tuple[Classifier
         about = {**loaded.card.provenance, "weights": report.lines}
         loaded.card = replace(loaded.card, provenance=about)
     return loaded, report
-
-
-def save(
-    model: Classifier,
-    folder: str | Path,
-    *,
-    format: str = "patchword",  # the word
-) -> None:
-    """Write a classifier into a folder: `model.safetensors`, and `config.json` beside it.
-
-    Args:
-        model: as trained or loaded.
-        folder: is made where it is missing.
-        format: ours; timm or transformers, with their config beside the weights; or another
-            that the family is written in, such as its authors'.
-
-    Raises:
-        ConfigError: the model has no card, or its family is not in that format.
-    """
-    if model.card is None:
-        raise ConfigError("this model has no card: make it with create_model, or load it")
-    folder, tensors = Path(folder), model.state_dict()
-    if format == "patchword":
-        files = {"config.json": dump(model.card)}
-    else:
-        distilled = "distillation" in model.backbone.readouts
-        files = foreign_files(model.card, format, distilled=distilled)
-        name = f"{format} distilled" if distilled and format == "transformers" else format
-        known = {f.name: f for f in family(model.card.model).FORMATS}
-        if name not in known:
-            raise ConfigError(
-                f"{model.card.model} is not written as {name}; {suggest(name, known)}"
-            )
-        tensors = known[name].save(tensors, config=model.backbone.config)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_text(folder / name, json.dumps(content, indent=2) + "\n")
-    write(folder / "model.safetensors", tensors)
-
-
-def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]:
-    """Return the files that another project writes beside weights, by name."""
-    names = card.classes or tuple(f"LABEL_{i}" for i in range(card.num_classes))
-    if format == "timm":
-        return {"config.json": to_timm(card.model, card.preprocessing, names)}
-    if format != "transformers":
-        return {}
-    return {
-        "config.json": to_transformers(card.config, names, distilled=distilled),
-        "preprocessor_config.json": preprocessor_to(card.preprocessing),
-    }
 
 
 def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tensor]]:

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchword.api import Prediction, TrainedRun
+    from patchword.api import Converted, Prediction, TrainedRun
     from patchword.evaluation.topk import TopK
 
 
@@ -20,6 +20,14 @@ def evaluate(found: "TopK", *, as_json: bool) -> int:
     table({found.split: found})
     for reason in found.unreadable:
         print(f"not scored: {reason}")
+    return 0
+
+
+def convert(done: "Converted", *, as_json: bool) -> int:
+    """Show what became of the tensors, and where the model is."""
+    for line in done.said:
+        print(line)
+    print(f"{done.path}: {done.model} as {done.format}, {done.tensors} tensors, read back the same")
     return 0
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from patchword.adaptation import adapt
-from patchword.checkpoints import load, save
+from patchword.checkpoints import load
 from patchword.config import dump, parse
+from patchword.conversion import save
 from patchword.errors import ConfigError, MissingExtra, ShapeError
 from patchword.factory import create_model, family
 from patchword.layers import StochasticDepth

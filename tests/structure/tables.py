@@ -16,6 +16,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "catalogue adaptation",
     "identify",
     "checkpoints",
+    "conversion",
     "tasks evaluation inspection",
     "engine",
     "recipes",
@@ -102,6 +103,7 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
 
 PARAMETERS = 8
 WIDE = {  # "room/file.py:Class.method" -> why it takes more
+    "api.py:convert": "the flags of the command are its parameters",
     "api.py:train": "the flags of the command are its parameters",
 }
 FOREIGN_SIGNATURES = {"train", "requires_grad_", "zero_grad"}  # torch's own, flag and all

@@ -11,7 +11,7 @@ import torch
 
 import patchword
 from patchword.adaptation import adapt
-from patchword.checkpoints import save
+from patchword.conversion import save
 from patchword.errors import ConfigError, WeightsError
 from patchword.factory import create_model
 from patchword.weights.files import read, write

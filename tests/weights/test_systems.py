@@ -10,7 +10,7 @@ from torch import nn
 
 import patchword
 from patchword import models
-from patchword.checkpoints import save
+from patchword.conversion import save
 from patchword.errors import ConfigError, WeightsError
 from patchword.factory import build, create_model, family
 from patchword.weights.files import read

@@ -107,10 +107,17 @@ def read_with_notes(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def write(
     path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any] | None = None
 ) -> None:
-    """Write tensors, and notes about them as JSON, in one step and with a checksum."""
+    """Write tensors, and notes about them as JSON, in one step and with a checksum.
+
+    A file that others pickle, as `.pth`, has the tensors alone.
+    """
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if path.suffix in PICKLED:
+        with replacing(path) as part:
+            torch.save(plain, part)
+        return
     text = json.dumps(dict(notes or {}))
     kept = {"notes": text, "crc32": checksum(plain, text), "format": "pt"}
     with replacing(path) as part:
