@@ -1,7 +1,7 @@
 """Weight files, read and written safely.
 
-safetensors is the format. Pickled files (`.pt`, `.pth`, `.bin`) are read with torch's
-weights-only reader, which builds tensors and plain containers and nothing else.
+safetensors is the format. Pickled files (`.pt`, `.pth`, `.bin`) are read for their tensors and
+plain containers and nothing else, in a process of their own (`pickles.py`).
 """
 
 import json
@@ -17,6 +17,7 @@ from torch import Tensor
 from patchword.config import read_json
 from patchword.errors import WeightsError, suggest
 from patchword.files import replacing
+from patchword.weights.pickles import unpickled
 
 PICKLED = (".pt", ".pth", ".bin")
 WRAPPERS = (  # what training scripts put around tensors; the one that their evaluation reads first
@@ -148,14 +149,7 @@ def checksum(tensors: Mapping[str, Tensor], notes: str) -> str:
 
 
 def _read_pickled(path: Path, part: str | None) -> Opened:
-    import argparse
-
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # DeiT's scripts keep theirs
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the reader raises whatever the damage happens to hit
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as plain tensors: {reason}") from None
+    found = unpickled(path)
     beside: tuple[str, ...] = ()
     while isinstance(found, dict) and not all(isinstance(v, Tensor) for v in found.values()):
         inside = [k for k in WRAPPERS if isinstance(found.get(k), dict)]
