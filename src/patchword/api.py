@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from patchword.checkpoints import load as load
     from patchword.conversion import save as save
     from patchword.evaluation.topk import TopK
-    from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
+    from patchword.pretrained import create_model as create_model
 
 HOMES = {
     "adapt": "patchword.adaptation",
-    "create_model": "patchword.factory",
+    "create_model": "patchword.pretrained",
     "list_models": "patchword.factory",
     "load": "patchword.checkpoints",
     "save": "patchword.conversion",
@@ -70,11 +70,14 @@ class Prediction:
     error: str | None = None
 
 
-def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
+def models(
+    pattern: str = "*", *, pretrained: bool = False, json: bool = False
+) -> list[dict[str, Any]]:
     """List the models.
 
     Args:
         pattern: of their names, as in "deit*".
+        pretrained: list the trained weights that are known, the default of each model first.
         json: print JSON lines.
 
     Raises:
@@ -90,6 +93,10 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
     names = list_models(pattern)
     if not names:
         raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
+    if pretrained:
+        from patchword.pretrained import known
+
+        return [{"model": n, **asdict(s)} for n in names for s in known().get(n, ())]
     found = [catalogue.entry(name) for name in names]
     return [
         {
@@ -143,7 +150,7 @@ def convert(
     from patchword.checkpoints import restore
     from patchword.conversion import save
 
-    loaded, report = restore(Path(source), model, part)
+    loaded, report = restore(fspath(source), model, part)
     adapted, changes = adapt(
         loaded,
         image_size=image_size,

@@ -23,6 +23,7 @@ from patchword.weights.configs import (
     preprocessor_from,
 )
 from patchword.weights.files import opened, read
+from patchword.weights.hub import hub_id, snapshot
 from patchword.weights.report import Report, oddities, refuse_other_types
 
 LOG = logging.getLogger("patchword")
@@ -54,7 +55,8 @@ def load(
     Args:
         source: a run, a folder that holds a model of ours, of timm or of transformers, or a file
             of weights in any of their formats, or in that of those who pre-train: MAE, DINO,
-            MoCo, BEiT, CLIP.
+            MoCo, BEiT, CLIP; or a model on the Hub, "hf:ORG/NAME", "hf:ORG/NAME@REVISION" or
+            "timm/NAME", of which a kept copy is taken without asking the network.
         model: its name, where neither the folder nor the shapes of the tensors say it.
         part: which network of a file that holds several, as in "student".
         image_size: adapt it to images of this size, as `adapt` does; so with what follows.
@@ -67,7 +69,7 @@ def load(
         WeightsError: there are no weights, or they do not fit.
         ConfigError: what they are weights of cannot be told.
     """
-    loaded, report = restore(Path(source), model, part)
+    loaded, report = restore(source, model, part)
     adapted, changes = adapt(
         loaded,
         image_size=image_size,
@@ -81,8 +83,17 @@ def load(
     return adapted.eval()
 
 
-def restore(path: Path, model: str | None, part: str | None) -> tuple[Classifier, Report]:
+def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Classifier, Report]:
     """Return a model as it was saved, and what is to be said of it."""
+    path, found_at = Path(source), hub_id(str(source))
+    if found_at is not None and not path.exists():
+        kept = snapshot(found_at)
+        loaded, report = restore(folder_or_file(kept.folder), model, part)
+        assert loaded.card is not None
+        origin = {"source": f"hf:{found_at.repository}", "revision": kept.commit}
+        about = {**loaded.card.provenance, **origin}
+        loaded.card = replace(loaded.card, provenance=about)
+        return loaded, report
     if path.is_dir():
         card, tensors = _read_folder(path, model)
         loaded = build(card)
@@ -109,6 +120,15 @@ def restore(path: Path, model: str | None, part: str | None) -> tuple[Classifier
     return loaded, report
 
 
+def folder_or_file(folder: Path) -> Path:
+    """Return a folder with a config that is read; of others, the weights in it."""
+    about = folder / "config.json"
+    if about.exists() and read_json(about).keys() & {"model_type", "architecture", "model"}:
+        return folder
+    files = (*WEIGHT_FILES, "open_clip_model.safetensors")
+    return next((folder / name for name in files if (folder / name).exists()), folder)
+
+
 def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tensor]]:
     found = read_json(folder / "config.json")
     file = next((f for f in WEIGHT_FILES if (folder / f).exists()), None)
@@ -118,7 +138,7 @@ def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tenso
     if "model_type" in found:
         return _card_of_transformers(found, folder), tensors
     if "architecture" in found:
-        return _card_of_timm(found), tensors
+        return _card_of_timm(found | ({"architecture": model} if model else {})), tensors
     known = {field.name for field in fields(Card)}
     return parse(Card, {k: v for k, v in found.items() if k in known}, where="config.json"), tensors
 
@@ -164,8 +184,8 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
             f"config.json: model_args {setting!r} makes another network than {name}; it is not "
             f"supported"
         )
-    pool = {"token": "token", "mean": "avg"}[config.pool]
-    if found.get("global_pool", pool) != pool:
+    pool = {"token": "token", "mean": "avg"}.get(dump(config).get("pool", ""))
+    if pool is not None and found.get("global_pool", pool) != pool:
         raise ConfigError(
             f"config.json: global_pool is {found['global_pool']!r}; {name} is read by {pool!r}"
         )
@@ -178,7 +198,7 @@ def _card_of_timm(found: dict[str, Any]) -> Card:
     return Card(
         model=name,
         config=dump(config),
-        num_classes=found.get("num_classes", 1000),
+        num_classes=found.get("num_classes") or 1000,  # 0: there is no head
         classes=tuple(classes) or None,
         preprocessing=from_timm(found.get("pretrained_cfg", {}), base),
     )

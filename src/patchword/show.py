@@ -32,9 +32,11 @@ def convert(done: "Converted", *, as_json: bool) -> int:
 
 
 def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
-    """Show a line per model."""
+    """Show a line per model, or per trained weights of one."""
     if as_json:
         return _lines(rows)
+    if rows and "source" in rows[0]:
+        return sources(rows)
     _table(
         ("model", "parameters", "MACs", "image", "claimed top-1", "agrees with", "paper"),
         [
@@ -46,6 +48,25 @@ def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
                 "" if row["claim"]["top1"] is None else f"{row['claim']['top1']:.1f} %",
                 ", ".join(peer for peer, found in row["parity"].items() if found["passed"]),
                 row["paper"].partition(",")[0],
+            )
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def sources(rows: list[dict[str, Any]]) -> int:
+    """Show a line per trained weights."""
+    _table(
+        ("model", "source", "licence", "classes", "image", "mean", "std"),
+        [
+            (
+                row["model"],
+                row["source"],
+                row["licence"],
+                {None: "unknown", 0: "no head"}.get(row["num_classes"], str(row["num_classes"])),
+                "x".join(map(str, row["image_size"])),
+                *(" ".join(f"{v:.3g}" for v in row[what]) for what in ("mean", "std")),
             )
             for row in rows
         ],

@@ -16,7 +16,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "catalogue adaptation",
     "identify",
     "checkpoints",
-    "conversion",
+    "conversion pretrained",
     "tasks evaluation inspection",
     "engine",
     "recipes",
@@ -129,6 +129,7 @@ ON_TOP = {  # libraries that a file may import at its top, and where; a light fi
 }
 IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that they serve
     "PIL": ("",),
+    "huggingface_hub": ("weights/hub.py",),
     "jinja2": ("pages/",),
     "markupsafe": ("pages/",),
     "pyarrow": ("data/",),
