@@ -102,9 +102,7 @@ def create_model(
     name, _, tag = (name, "", "") if ":" in name else name.partition(".")
     if not pretrained:
         if tag:
-            raise ConfigError(
-                f"{name}.{tag} names weights: say pretrained=True, or leave .{tag} out"
-            )
+            raise ConfigError(f"{name}.{tag} names weights: say pretrained=True, or {name}")
         return fresh_model(
             name,
             num_classes=1000 if num_classes is None else num_classes,
