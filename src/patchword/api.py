@@ -4,19 +4,19 @@ The help of a command is the docstring of its function. Nothing heavy is importe
 is used.
 """
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from patchword.results import Converted, Prediction, TrainedRun
 
 if TYPE_CHECKING:
     from patchword.adaptation import adapt as adapt
     from patchword.checkpoints import load as load
     from patchword.conversion import save as save
-    from patchword.evaluation.topk import TopK
+    from patchword.evaluation.protocol import Evaluation
     from patchword.factory import list_models as list_models
     from patchword.pretrained import create_model as create_model
 
@@ -35,39 +35,6 @@ def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module 'patchword.api' has no attribute {name!r}")
     return getattr(importlib.import_module(HOMES[name]), name)
-
-
-@dataclass(frozen=True)
-class TrainedRun(PathLike[str]):
-    """A run directory that knows itself; it can stand wherever a path can."""
-
-    path: Path
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    @property
-    def report(self) -> Path:
-        """The page about the training."""
-        return self.path / "report.html"
-
-    @property
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """The scores of each held-out split, shares from 0 to 1."""
-        return json.loads((self.path / "scores.json").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one file; `error` where the file cannot be read."""
-
-    file: str
-    names: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    error: str | None = None
 
 
 def models(
@@ -108,17 +75,6 @@ def models(
         }
         for entry in found
     ]
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A model in another format: where, as what, and what became of its tensors."""
-
-    path: Path
-    model: str
-    format: str
-    tensors: int
-    said: tuple[str, ...]
 
 
 def convert(
@@ -168,6 +124,7 @@ def convert(
 def train(
     data: str | None = None,
     *,
+    columns: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     model: str | None = None,
     recipe: str | None = None,
@@ -183,6 +140,10 @@ def train(
     device: str = "auto",
     compile: bool = False,  # the field's word
     init: str | PathLike[str] | None = None,
+    teacher: str | PathLike[str] | None = None,
+    distill: Literal["hard", "soft"] | None = None,
+    token: bool = False,
+    cache: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
     config: str | PathLike[str] | None = None,
 ) -> TrainedRun:
@@ -192,10 +153,12 @@ def train(
     data and the machine, and printed first.
 
     Args:
-        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        data: a folder of pictures or of files of them; a list (CSV, JSON lines); tar shards;
+            hf:NAME; torchvision:NAME:ROOT; or the embedded set "digits".
+        columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
-        recipe: vit, deit or tiny.
+        recipe: vit, deit, deit_distilled or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
@@ -208,10 +171,18 @@ def train(
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
         init: a run, folder or file of weights to start from.
-        settings: changes to the recipe by path, as in augment.hflip=0.5.
+        teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
+            or torchvision:NAME.
+        distill: learn the class that the teacher names (hard, the default), or all that it says.
+        token: learn it through a distillation token, with a model that has one.
+        cache: the folder that teachers' answers are kept in, for all runs that see the same views;
+            patchword/teachers in the user's cache folder if not said.
+        settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
+            read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
         config: the config.json of a run, to train as that one was.
     """
     began = time.perf_counter()
+    from patchword.data.open import named
     from patchword.errors import ConfigError
     from patchword.factory import sides
     from patchword.training.job import train as run
@@ -219,6 +190,7 @@ def train(
 
     request = Request(
         data=data or "",
+        columns=tuple(columns),
         model=model,
         recipe=recipe,
         epochs=epochs,
@@ -233,6 +205,10 @@ def train(
         device=device,
         compile=compile,
         init=None if init is None else fspath(init),
+        teacher=None if teacher is None else fspath(teacher),
+        distill=distill,
+        token=token,
+        cache=None if cache is None else fspath(cache),
         settings=tuple(settings),
     )
     before = None
@@ -240,29 +216,48 @@ def train(
         request, before = requested(Path(config), request)
     if not request.data:
         raise ConfigError("no data was named: give a folder of pictures, or 'digits'")
-    name = Path(request.data).resolve().name if request.data != "digits" else "digits"
-    folder = Path("runs") / name if out is None else Path(out)
+    folder = Path("runs") / named(request.data) if out is None else Path(out)
     return TrainedRun(run(request, folder, began=began, before=before))
 
 
 def evaluate(
     run: str | PathLike[str],
-    *,
-    data: str | None = None,
-    split: Literal["auto", "train", "validation", "test"] = "auto",
+    *data: str,
+    protocol: str = "topk",
+    split: Literal["auto", "train", "validation", "test", "all"] = "auto",
+    settings: Sequence[str] = (),
+    out: str | PathLike[str] | None = None,
+    json: bool = False,
     device: str = "auto",
-) -> "TopK":
-    """Score a trained model on pictures with labels.
+) -> "Evaluation":
+    """Judge a trained model on pictures with labels.
+
+    A run keeps what came out in evaluation.json, and shows it in evaluation.html.
 
     Args:
         run: a run, or a folder or file that holds a model.
-        data: what to score on; what the run was trained on if not said.
-        split: of the data; auto is test where there is one, else validation.
+        data: what to judge on, each set perhaps after the name of a group, as in
+            natural=photos/; what the run was trained on if not said.
+        protocol: topk or calibration, of the model's own answers; corruptions or shifts, of its
+            answers to disturbed pictures; real or variant, against other labels and pictures of
+            its classes; fewshot, linear or knn, of its features.
+        split: of the data; auto is test where there is one, else validation; all is every picture.
+        settings: changes to the protocol by path, as in shots=[1,5].
+        out: where to write; the run if not said, nowhere for a model that is no run.
+        json: print JSON.
         device: cpu, cuda, mps, or auto.
     """
-    from patchword.training.use import evaluate as score
+    from patchword.training.judge import evaluate as judge
 
-    return score(Path(run), data=data, split=split, device=device)
+    return judge(
+        Path(run),
+        data,
+        protocol=protocol,
+        settings=settings,
+        split=split,
+        device=device,
+        out=None if out is None else Path(out),
+    )
 
 
 def predict(
@@ -284,8 +279,8 @@ def predict(
     from patchword.training.use import predictions
 
     return [
-        Prediction(file, answer.names, answer.probabilities)
+        Prediction(file, answer.names, answer.probabilities, notes=notes)
         if error is None and answer is not None
         else Prediction(file, error=error)
-        for file, answer, error in predictions(Path(run), pictures, top=top, device=device)
+        for file, answer, error, notes in predictions(Path(run), pictures, top=top, device=device)
     ]

@@ -8,18 +8,20 @@ from typing import Any
 
 from torch import Tensor
 
-from patchword import models
+from patchword import adapters, models
 from patchword.adaptation import adapt
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError
 from patchword.factory import build, family, preprocessing, sides
 from patchword.heads.classify import Classifier
-from patchword.identify import identify
+from patchword.identify import identify, named, of_library
 from patchword.predictor import Card
-from patchword.weights import fill, recognise
+from patchword.weights import fill
 from patchword.weights.configs import (
+    KNOWN,
+    Kind,
     from_timm,
-    from_transformers,
+    image_size_of,
     preprocessor_from,
 )
 from patchword.weights.files import opened, read
@@ -28,12 +30,15 @@ from patchword.weights.report import Report, oddities, refuse_other_types
 
 LOG = logging.getLogger("patchword")
 WEIGHT_FILES = (
-    *("model.safetensors", "pytorch_model.bin"),
+    *("model.safetensors", "pytorch_model.bin", "model.npz"),
     *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
 )
 TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
-IDENTITY = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "prefix")  # of a variant
+LOOSE = (  # settings in which a model may differ from the variant whose name it has
+    *("drop_rate", "drop_path_rate", "norm_eps", "reduce_norm_eps", "fresh", "resample"),
+    *("act", "tiling", "in_chans", "registers", "layer_scale"),
+)
 
 
 def load(
@@ -55,8 +60,9 @@ def load(
     Args:
         source: a run, a folder that holds a model of ours, of timm or of transformers, or a file
             of weights in any of their formats, or in that of those who pre-train: MAE, DINO,
-            MoCo, BEiT, CLIP; or a model on the Hub, "hf:ORG/NAME", "hf:ORG/NAME@REVISION" or
-            "timm/NAME", of which a kept copy is taken without asking the network.
+            MoCo, BEiT, CLIP; timm:NAME or torchvision:NAME for the weights that the library has
+            itself; or a model on the Hub, "hf:ORG/NAME", "hf:ORG/NAME@REVISION" or "timm/NAME",
+            of which a kept copy is taken without asking the network.
         model: its name, where neither the folder nor the shapes of the tensors say it.
         part: which network of a file that holds several, as in "student".
         image_size: adapt it to images of this size, as `adapt` does; so with what follows.
@@ -94,12 +100,15 @@ def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Cl
         about = {**loaded.card.provenance, **origin}
         loaded.card = replace(loaded.card, provenance=about)
         return loaded, report
+    report = Report()
     if path.is_dir():
         card, tensors = _read_folder(path, model)
         loaded = build(card)
-        own = loaded.state_dict().keys() == tensors.keys()
-        tensors = tensors if own else recognise(family(card.model).FORMATS, tensors).load(tensors)
-        report = Report()
+        if loaded.state_dict().keys() != tensors.keys():
+            tensors, _ = named(tensors, card.model, loaded.backbone.config)
+    elif str(source).partition(":")[0] in adapters.LIBRARIES and not path.exists():
+        card, tensors = of_library(adapters.trained(str(source)), str(source))
+        loaded = build(card)
     else:
         found, beside = opened(path, part)
         card, tensors, report = identify(found, model)
@@ -143,34 +152,43 @@ def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tenso
     return parse(Card, {k: v for k, v in found.items() if k in known}, where="config.json"), tensors
 
 
+def kinds(model: str) -> tuple[Kind, ...]:
+    """Return what a model's family is called in transformers."""
+    return vars(family(model)).get("CONFIGS", ())
+
+
 def _card_of_transformers(found: dict[str, Any], folder: Path) -> Card:
-    kind = {"vit": "vit_base_patch16_224", "deit": "deit_base_patch16_224"}
-    if found["model_type"] not in kind:
-        raise ConfigError(
-            f"transformers' {found['model_type']!r} is not supported; {', '.join(kind)} are"
-        )
-    settings = from_transformers(found)
-    name = _nearest(kind[found["model_type"]], settings)
+    model_type, classes = found["model_type"], found.get("architectures") or ()
+    if model_type not in KNOWN:
+        raise ConfigError(f"transformers' {model_type!r} is not supported; {', '.join(KNOWN)} are")
+    alike = [kind for kind in kinds(KNOWN[model_type]) if kind.model_type == model_type]
+    kind = next((k for k in alike if k.architecture in classes), alike[-1])
+    settings = kind.read(found)
+    name = _nearest(KNOWN[model_type], settings)
     labels = found.get("id2label") or {"0": "0", "1": "1"}  # transformers' default is two
-    classes = tuple(labels[key] for key in sorted(labels, key=int))
-    named = not all(label == f"LABEL_{i}" for i, label in enumerate(classes))
-    rows, columns = settings["image_size"]
-    base = preprocessing(models.family(name).PREPROCESSING, (rows, columns), settings["in_chans"])
+    names = tuple(labels[key] for key in sorted(labels, key=int))
+    count = found.get("num_labels") or len(names)
+    named = count == len(names) and names != tuple(f"LABEL_{i}" for i in range(count))
     beside = folder / "preprocessor_config.json"
+    said = read_json(beside) if beside.exists() else {}
+    size = settings.setdefault(
+        "image_size", image_size_of(said) or [*models.config(name).image_size]
+    )
+    base = preprocessing(family(name).PREPROCESSING, sides(size), settings["in_chans"])
     return Card(
         model=name,
         config=settings,
-        num_classes=len(classes),
-        classes=classes if named else None,
-        preprocessing=preprocessor_from(read_json(beside), base) if beside.exists() else base,
+        num_classes=count,
+        classes=names if named else None,
+        preprocessing=preprocessor_from(said, base) if said else base,
     )
 
 
 def _nearest(default: str, settings: dict[str, Any]) -> str:
     """Return the family's name for settings that are one of its variants', else the default."""
-    for name, config in models.family(default).VARIANTS.items():
-        plain = dump(config)
-        if all(plain[key] == settings.get(key, plain[key]) for key in IDENTITY):
+    for name, variant in family(default).VARIANTS.items():
+        plain = dump(variant)
+        if all(plain[key] == value for key, value in settings.items() if key not in LOOSE):
             return name
     return default
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchword.checkpoints import WEIGHT_FILES, restore
+from patchword.checkpoints import kinds, restore
 from patchword.config import dump
 from patchword.errors import ConfigError, WeightsError, suggest
 from patchword.factory import family
@@ -17,8 +17,10 @@ from patchword.heads.classify import Classifier
 from patchword.identify import named
 from patchword.predictor import Card
 from patchword.weights import Format
-from patchword.weights.configs import preprocessor_to, to_timm, to_transformers
+from patchword.weights.arrays import write_arrays
+from patchword.weights.configs import preprocessor_to, to_timm
 from patchword.weights.files import PICKLED, checksum, read, write
+from patchword.weights.google import GOOGLE
 
 
 def save(
@@ -43,41 +45,66 @@ def save(
     """
     if model.card is None:
         raise ConfigError("this model has no card: make it with create_model, or load it")
-    dest = Path(dest)
-    tensors, distilled = model.state_dict(), "distillation" in model.backbone.readouts
+    dest, tensors = Path(dest), model.state_dict()
+    files: dict[str, Any] = {"config.json": dump(model.card)}
     if format != "patchword":
-        tensors = foreign_tensors(model, format, distilled=distilled)
-    if dest.suffix in (".safetensors", *PICKLED):
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        write(dest, tensors)
-        return verify(model, dest, alone=True)
-    files = {"config.json": dump(model.card)}
-    if format != "patchword":
-        files = foreign_files(model.card, format, distilled=distilled)
-    dest.mkdir(parents=True, exist_ok=True)
+        files, name, root = foreign_files(model.card, format)
+        tensors = foreign_tensors(model, name, root)
+    weights = dest / ("model.npz" if format == GOOGLE else "model.safetensors")
+    if alone := dest.suffix in (".safetensors", ".npz", *PICKLED):
+        files, weights = {}, dest
+    weights.parent.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(dest / name, json.dumps(content, indent=2) + "\n")
-    write(dest / WEIGHT_FILES[0], tensors)
-    return verify(model, dest, alone=not files)
+    put = write_arrays if weights.suffix == ".npz" else write
+    put(weights, tensors)
+    verify(model, dest, alone=alone)
 
 
-def foreign_tensors(model: Classifier, format: str, *, distilled: bool) -> dict[str, Tensor]:
+def foreign_files(card: Card, format: str) -> tuple[dict[str, Any], str, str | None]:
+    """Return the files that another project writes beside weights, its format and its root.
+
+    Raises:
+        ConfigError: it has no such network.
+    """
+    names = card.classes or tuple(f"LABEL_{i}" for i in range(card.num_classes))
+    if format == "timm":
+        return {"config.json": to_timm(card.model, card.preprocessing, names)}, format, None
+    if format == GOOGLE and card.pretraining_head:
+        return {"config.json": dump(card)}, f"{GOOGLE} pre-training", None
+    if format != "transformers":
+        return {"config.json": dump(card)}, format, None
+    reasons: list[ConfigError] = []
+    for kind in kinds(card.model):
+        try:
+            config = kind.write(card.config, names)
+        except ConfigError as reason:
+            reasons.append(reason)
+        else:
+            beside = preprocessor_to(card.preprocessing)
+            files = {"config.json": config, "preprocessor_config.json": beside}
+            return files, kind.format, f"{kind.model_type}."
+    raise reasons[0] if reasons else ConfigError(f"transformers has no network like {card.model}")
+
+
+def foreign_tensors(model: Classifier, format: str, root: str | None) -> dict[str, Tensor]:
     """Return a model's tensors under another project's names.
 
     Raises:
         ConfigError: its family is not written so.
     """
     assert model.card is not None
-    name = f"{format} distilled" if distilled and format == "transformers" else format
     known = {f.name: f for f in family(model.card.model).FORMATS}
-    if name not in known:
-        raise ConfigError(f"{model.card.model} is not written as {name}; {suggest(name, known)}")
+    if format not in known:
+        raise ConfigError(
+            f"{model.card.model} is not written as {format}; {suggest(format, known)}"
+        )
     tensors = model.state_dict()
     biases = [n for n in tensors if n.startswith("head.") and n.endswith("bias")]
     for bias in biases:  # of zeros, where their heads have none
-        if not tensors[bias].any() and not _names(known[name], bias):
+        if not tensors[bias].any() and not _names(known[format], bias):
             del tensors[bias]
-    return known[name].save(tensors, config=model.backbone.config)
+    return known[format].save(tensors, root=root, config=model.backbone.config)
 
 
 def _names(format_: Format, ours: str) -> bool:
@@ -102,7 +129,7 @@ def verify(model: Classifier, dest: Path, *, alone: bool) -> None:
     """
     assert model.card is not None
     if alone:
-        found = named(read(dest if dest.is_file() else dest / WEIGHT_FILES[0]), model.card.model)
+        found, _ = named(read(dest), model.card.model, model.backbone.config)
     else:
         again, _ = restore(dest, None, None)
         found = again.state_dict()
@@ -110,7 +137,7 @@ def verify(model: Classifier, dest: Path, *, alone: bool) -> None:
         noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             answers = [deepcopy(m).cpu().eval()(noise) for m in (model, again)]
-        if not torch.equal(*answers):
+        if not torch.allclose(*answers, rtol=0, atol=0, equal_nan=True):
             raise WeightsError(
                 f"{dest} has the weights, and answers otherwise: its config cannot say how this "
                 f"{model.card.model} is built; write another format, or weights alone"
@@ -118,16 +145,3 @@ def verify(model: Classifier, dest: Path, *, alone: bool) -> None:
     own = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     if checksum(found, "") != checksum(own, ""):
         raise WeightsError(f"{dest} does not hold the tensors that were written; write it again")
-
-
-def foreign_files(card: Card, format: str, *, distilled: bool) -> dict[str, Any]:
-    """Return the files that another project writes beside weights, by name."""
-    names = card.classes or tuple(f"LABEL_{i}" for i in range(card.num_classes))
-    if format == "timm":
-        return {"config.json": to_timm(card.model, card.preprocessing, names)}
-    if format != "transformers":
-        return {}
-    return {
-        "config.json": to_transformers(card.config, names, distilled=distilled),
-        "preprocessor_config.json": preprocessor_to(card.preprocessing),
-    }

@@ -37,12 +37,12 @@ def identify(tensors: Mapping[str, Tensor], model: str | None) -> Found:
     """
     encoder = encoder_of(tensors)
     if model is not None:
-        ours = named(encoder.tensors, model)
-        fits = [_card(model, ours, encoder.system)]
+        ours, settings = named(encoder.tensors, model)
+        fits = [_card(model, ours, encoder.system, settings)]
     else:
         ours, fits = {}, []
-        for name, candidate in _candidates(encoder.tensors, encoder.system):
-            card = _card(name, candidate, encoder.system)
+        for name, candidate, settings in _candidates(encoder.tensors, encoder.system):
+            card = _card(name, candidate, encoder.system, settings)
             if _fits(card, candidate):
                 ours, fits = candidate, [*fits, card]
     if len(fits) != 1:
@@ -60,20 +60,35 @@ def identify(tensors: Mapping[str, Tensor], model: str | None) -> Found:
     return Found(card, ours, Report(dropped=dropped, noted=tuple(noted)))
 
 
-def named(tensors: Mapping[str, Tensor], model: str) -> dict[str, Tensor]:
-    """Return tensors of a model under our names, whichever of its family's formats they are in.
+def of_library(tensors: Mapping[str, Tensor], name: str) -> tuple[Card, dict[str, Tensor]]:
+    """Return the card of another library's model, and its tensors under our names."""
+    ours, settings = named(tensors, name)
+    return _card(name, ours, None, settings), ours
+
+
+def named(
+    tensors: Mapping[str, Tensor], model: str, config: Any = None
+) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Return tensors of a model under our names, and the settings that their format implies.
 
     A head that is stored without a bias, as CLIP's projection, has a bias of zeros.
+
+    Args:
+        tensors: in whichever of its family's formats.
+        model: its name.
+        config: of its backbone, where it is not the name's own.
     """
-    if any(name.startswith("backbone.") for name in tensors):
-        ours = dict(tensors)
-    else:
-        ours = recognise(family(model).FORMATS, tensors).load(tensors)
+    held, settings = family(model), {}
+    ours = dict(tensors)
+    if not any(name.startswith("backbone.") for name in tensors):
+        config = held.VARIANTS[model] if config is None else config
+        format_ = recognise(held.FORMATS, tensors, config)
+        ours, settings = format_.load(tensors, config), format_.settings
     for name in [name for name in ours if name.startswith("head.") and name.endswith(".weight")]:
         if ours[name].ndim == 2:
             bias = f"{name.removesuffix('weight')}bias"
             ours.setdefault(bias, ours[name].new_zeros(len(ours[name])))
-    return ours
+    return ours, settings
 
 
 def means(card: Card) -> str:
@@ -83,7 +98,7 @@ def means(card: Card) -> str:
 
 def _candidates(
     tensors: Mapping[str, Tensor], system: System | None
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
+) -> Iterator[tuple[str, dict[str, Tensor], Mapping[str, Any]]]:
     """Yield the models of every family that knows the names, and the tensors under ours."""
     known = system is not None and bool(system.settings)  # other parameters than were counted
     own = all(name.startswith(("backbone.", "head.")) for name in tensors)
@@ -92,17 +107,21 @@ def _candidates(
         if system is not None and system.family not in (None, file):
             continue
         names = [name for name, home in models.index().items() if home == file]
-        if not own and not any(f.knows(tensors) for f in models.family(names[0]).FORMATS):
-            continue
-        try:
-            ours = named(tensors, names[0])
-        except WeightsError:
-            continue  # names that are alike, and not all there
+        formats = models.family(names[0]).FORMATS
+        always = own or any(f.knows(tensors) for f in formats)
+        placed = [f for f in formats if f.placed is not None]
         for name in names:
-            if not _contradicts(models.family(name).VARIANTS[name], ours) and (
+            config = models.config(name)
+            if not (always or any(f.knows(tensors, config) for f in placed)):
+                continue
+            try:
+                ours, settings = named(tensors, name)
+            except WeightsError:
+                continue  # names that are alike, and not all there
+            if not _contradicts(config, ours) and (
                 name not in figures or known or _counts(ours, figures[name].parameters)
             ):
-                yield name, ours
+                yield name, ours, settings
 
 
 def _contradicts(config: Any, ours: Mapping[str, Tensor]) -> bool:
@@ -124,6 +143,8 @@ def _counts(ours: Mapping[str, Tensor], wanted: int) -> bool:
     for name, tensor in ours.items():
         if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
             continue
+        if name.startswith("head.label.0."):  # only pre-training has it
+            continue
         count += tensor.numel()
         if name.startswith("head."):
             headless = False
@@ -131,20 +152,23 @@ def _counts(ours: Mapping[str, Tensor], wanted: int) -> bool:
     return (wanted > count and (wanted - count) % CLASSES == 0) if headless else wanted == count
 
 
-def _card(name: str, ours: Mapping[str, Tensor], system: System | None) -> Card:
-    """Describe a model with the classes that there are, and what its file's project settles."""
+def _card(
+    name: str, ours: Mapping[str, Tensor], system: System | None, settings: Mapping[str, Any]
+) -> Card:
+    """Describe a model with the classes that there are, and what its file's format settles."""
     heads = [t for n, t in ours.items() if n.startswith("head.") and n.endswith("weight")]
-    card = describe(name, num_classes=len(heads[-1]) if heads else CLASSES)
-    if system is None:
-        return card
+    card = replace(
+        describe(name, num_classes=len(heads[-1]) if heads else CLASSES),
+        pretraining_head="head.label.0.weight" in ours,
+    )
     config = family(name).VARIANTS[name]
     there = {field.name for field in fields(config)}
-    changes: dict[str, Any] = {k: v for k, v in system.settings.items() if k in there}
+    implied = {**settings, **(system.settings if system else {})}
+    changes = {key: value for key, value in implied.items() if key in there}
     card = replace(card, config=dump(replace(config, **changes)))
-    if system.statistics is not None:
+    if system is not None and system.statistics is not None:
         mean, std = system.statistics
-        frame = replace(card.preprocessing, mean=mean, std=std)
-        card = replace(card, preprocessing=frame)
+        card = replace(card, preprocessing=replace(card.preprocessing, mean=mean, std=std))
     return card
 
 

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from patchword.data.decode import Pixels, decode
+from patchword.data.decode import decode
 from patchword.data.frame import Frame, frame
+from patchword.data.pixels import Pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,7 +45,9 @@ class Answer:
         return ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
 
 
-def normalise(images: UInt8[Tensor, "b c h w"], preprocessing: Frame) -> Float[Tensor, "b c h w"]:
+def normalise(
+    images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"], preprocessing: Frame
+) -> Float[Tensor, "b c h w"]:
     """Turn pixels from 0 to 255 into what a model reads."""
     mean, std = (
         torch.tensor(values, device=images.device).view(-1, 1, 1)

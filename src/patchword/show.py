@@ -1,11 +1,12 @@
 """What each verb's answer looks like on a terminal, or as JSON lines."""
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchword.api import Converted, Prediction, TrainedRun
-    from patchword.evaluation.topk import TopK
+    from patchword.evaluation.protocol import Evaluation
+    from patchword.results import Converted, Prediction, TrainedRun
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -13,13 +14,37 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
     return 0
 
 
-def evaluate(found: "TopK", *, as_json: bool) -> int:
-    """Show the scores."""
-    from patchword.training.screen import table
+def evaluate(found: "Evaluation", *, as_json: bool) -> int:
+    """Show a line per data set and setting."""
+    from patchword.evaluation.protocol import rows
+    from patchword.training.judge import plain
 
-    table({found.split: found})
-    for reason in found.unreadable:
-        print(f"not scored: {reason}")
+    if as_json:
+        print(json.dumps(plain(found), ensure_ascii=False))
+        return 0
+    findings = (*found.findings, *found.means)
+    names = list(dict.fromkeys(score.name for f in findings for score in f.scores))
+    under = any(score.under for f in findings for score in f.scores)
+    narrow = len(names) <= 5  # wider tables leave the intervals to the page and the JSON
+    _table(
+        ("data", "split", "count", *(("under",) if under else ()), *names),
+        [
+            (
+                finding.data,
+                finding.split,
+                f"{finding.count:,}",
+                *((setting,) if under else ()),
+                *(scores[n].words(interval=narrow) if n in scores else "" for n in names),
+            )
+            for finding in findings
+            for setting, scores in rows(finding).items()
+        ],
+    )
+    for finding in findings:
+        for line in finding.notes:
+            print(f"{finding.data}: {line}")
+        for line in finding.unreadable:
+            print(f"not scored: {line}")
     return 0
 
 
@@ -87,6 +112,7 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
                         {"name": n, "probability": p}
                         for n, p in zip(a.names, a.probabilities, strict=True)
                     ],
+                    **({"notes": list(a.notes)} if a.notes else {}),
                 }
                 for a in answers
             ]
@@ -109,6 +135,8 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
                 for a in answers
             ],
         )
+        for note, count in Counter(note for a in answers for note in a.notes).most_common():
+            print(f"pixels: {count} of {len(answers)} pictures: {note}")
     return 2 if all(answer.error for answer in answers) else 0
 
 
@@ -126,7 +154,7 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
     shown = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        right = column in ("parameters", "MACs", "claimed top-1", "probability")
+        right = column in ("parameters", "MACs", "claimed top-1", "probability", "count")
         shown.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*map(escape, row))

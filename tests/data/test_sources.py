@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from patchword.data.decode import Pixels
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.data.source import ArraySource, Subset, cache, hold_out
 from patchword.errors import DataError, ImageError
 from tests.data.pictures import folder, smooth
@@ -100,6 +100,12 @@ def test_tiny_imagenet_s_validation_folder(tmp_path):
     data = opened(tmp_path)
     assert paths(data.validation) == ["val/images/1.jpg", "val/images/0.jpg"]
     assert data.validation.labels.tolist() == [0, 1]
+    annotations = tmp_path / "val/val_annotations.txt"
+    annotations.write_text("0.jpg\tn2\t0\n" * 40 + "9.jpg\tn1\t0\n0.jpg\t\n")
+    data = opened(tmp_path)
+    assert len(data.validation) == 40 and data.validation.labels[0] == 1
+    assert "not in val/images): val_annotations.txt:41" in data.notes[0]
+    assert "has no label): val_annotations.txt:42" in data.notes[1]
 
 
 @pytest.mark.parametrize(

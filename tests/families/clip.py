@@ -9,7 +9,7 @@ from patchword.weights.systems import encoder_of
 from tests.families import vit
 
 CLIP = CLIPConfig(image_size=(32, 48), patch_size=8, **vit.SMALL)
-TINY = {"exact": CLIP, "quick": replace(CLIP, act="quick_gelu", in_chans=2)}
+TINY = {"exact": CLIP, "quick": replace(CLIP, act="quick", in_chans=2)}
 FIXED = ()
 
 QUICK = {
@@ -32,7 +32,7 @@ def tower(golden):
         embed_dim=kwargs["vision_width"],
         depth=kwargs["vision_layers"],
         num_heads=kwargs["vision_width"] // 64,
-        act="quick_gelu",
+        act="quick",
     )
     found = encoder_of(golden.weights)
     assert found.system.name == "CLIP"

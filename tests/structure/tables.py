@@ -6,7 +6,7 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files claim registry",
+    "config files claim registry results",
     "layers data pages optim",
     "features",
     "weights",
@@ -89,9 +89,14 @@ FAMILY_ROOMS = ("models", "text")  # whose papers list what they hold in VARIANT
 DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
+    "CONFIGS",
     "FORMATS",
     "Format",
-)  # tables: by their name or by what they make
+    "Rule",
+    "Rules",
+    "Tensors",
+    "View",
+)  # tables, and functions that make them: by their name or by what they make
 
 FAMILY_LINES = 250  # without its declarative tables
 FILE_LINES = 300
@@ -119,6 +124,7 @@ LIGHT = (
     "errors.py",
     "files.py",
     "registry.py",
+    "results.py",
 )
 ON_TOP = {  # libraries that a file may import at its top, and where; a light file imports none
     "PIL": ("data/", "pages/", "predictor.py"),
@@ -136,7 +142,10 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "pydantic": ("config.py",),
     "rich": ("",),
     "safetensors": ("",),
+    "simplejpeg": ("data/jpeg.py",),
+    "scipy": ("data/", "evaluation/"),
     "sklearn": ("data/",),
+    "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),
     "torchvision": ("adapters/", "data/", "tasks/"),
     "tyro": ("cli.py",),
@@ -148,8 +157,8 @@ DECORATORS = """
     total_ordering unique wraps
 """  # that only define
 PURE_CALLS = """
-    bytes dict enumerate field float frozenset int len list logging.getLogger max min namedtuple
-    partial range re.compile replace set slice sorted str sum tuple zip
+    bytes dict enumerate field float frozenset int len list logging.getLogger max min modules
+    namedtuple normed partial range re.compile replace set slice sorted str sum tuple within zip
 """  # that a file may make at its top; so it may constructors, which begin with a capital
 
 EXPORTS = "_HOMES"  # in __init__.py: public name -> module that defines it

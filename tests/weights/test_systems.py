@@ -113,7 +113,7 @@ def openai(model):
 
 
 def test_clip_s_image_tower_is_read_and_its_gelu_asked_for(tmp_path, caplog, monkeypatch):
-    config = replace(models.config(CLIP), act="quick_gelu")
+    config = replace(models.config(CLIP), act="quick")
     monkeypatch.setitem(family(CLIP).VARIANTS, "vit_base_patch32_clip_448", config)  # as its twin
     model = moved(create_model(CLIP, num_classes=512))
     nn.init.zeros_(model.head["label"].bias)

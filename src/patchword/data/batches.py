@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     weights: Float32[Tensor, " b"]  # 1, or 0 for a picture that could not be read
     indices: Int64[Tensor, " b"]  # of the pictures in the source
     epoch: int
-    number: int  # of the global batch, since the start
+    number: int  # of the global batch, since the start; where batches come again, their first one
 
 
 class TrainBatches(Dataset[Batch]):
@@ -48,6 +48,7 @@ class TrainBatches(Dataset[Batch]):
         repeats: views of each picture in an epoch.
         seed: of the run.
         slices: that each global batch is cut into.
+        replay: see the batches of the first so many epochs, over and over; None: never again.
 
     Raises:
         ConfigError: a batch cannot be cut into such slices.
@@ -63,6 +64,7 @@ class TrainBatches(Dataset[Batch]):
         repeats: int = 1,
         seed: int,
         slices: int = 1,
+        replay: int | None = None,
     ) -> None:
         if len(source) < batch_size:
             even = 2 * slices if len(source) >= 2 * slices else slices
@@ -75,9 +77,12 @@ class TrainBatches(Dataset[Batch]):
         self.source, self.augment, self.frame = source, augment, frame
         self.batch_size, self.repeats, self.seed, self.slices = batch_size, repeats, seed, slices
         self.steps_per_epoch = len(source) // batch_size
+        self.replay = replay
 
     def __getitem__(self, item: int) -> Batch:
         number, part = divmod(item, self.slices)
+        if self.replay is not None:
+            number %= self.replay * self.steps_per_epoch
         epoch, step = divmod(number, self.steps_per_epoch)
         size = self.batch_size // self.slices
         places = step * self.batch_size + part * size + np.arange(size)

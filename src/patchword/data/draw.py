@@ -29,6 +29,8 @@ class Stream(IntEnum):
     NOISE = 7
     MIX = 8
     SPLIT = 11
+    SHOTS = 16
+    CORRUPT = 17
 
 
 class Address(NamedTuple):

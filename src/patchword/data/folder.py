@@ -4,7 +4,7 @@
     photos/train/dog/2.jpg    or    photos/dog/2.jpg
     photos/val/cat/3.jpg
 
-Also read: Tiny ImageNet's validation folder, which has its labels in `val_annotations.txt`.
+The class index is the sorted names of the training folders.
 """
 
 import os
@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from patchword.data.decode import Header, Pixels, decode, header
-from patchword.data.source import Data, Source, Subset, digest, hold_out
+from patchword.data.decode import Header, decode, header
+from patchword.data.pixels import FORMATS, Pixels
+from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.errors import DataError, ImageError
 
 SPLITS = {
@@ -25,30 +26,16 @@ SPLITS = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-}
-ANNOTATIONS = "val_annotations.txt"
-HELD_OUT = 0.2
 LAYOUT = "wanted: one folder per class, each with pictures, in train/ (and val/, test/) or directly"
 
 
 class FolderSource(Source):
     """Picture files, each under a path relative to the data set's folder."""
 
-    def __init__(
-        self, root: Path, files: Sequence[tuple[str, int]], classes: Sequence[str], pixels: Pixels
-    ) -> None:
-        self.root, self.classes = root, tuple(classes)
+    def __init__(self, root: Path, paths: Sequence[str], targets: Targets, pixels: Pixels) -> None:
+        self.root, self.paths, self.known = root, tuple(paths), targets
         self.pixels, self.channels = pixels, pixels.channels
-        self.paths = tuple(path for path, _ in files)
-        self.labels = np.array([label for _, label in files], dtype=np.int64)
+        self.classes, self.labels, self.kind, self.targets = targets
 
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
         return decode(self.root / self.paths[index], self.pixels, name=self.paths[index])
@@ -61,7 +48,7 @@ class FolderSource(Source):
 
     def fingerprint(self) -> str:
         sizes = np.array([_size(self.root / path) for path in self.paths], dtype=np.int64)
-        return digest([*self.classes, *self.paths], [sizes, self.labels])
+        return digest([*self.classes, *self.paths], [sizes, *self.known.arrays()])
 
 
 def _size(path: Path) -> int:
@@ -72,7 +59,7 @@ def _size(path: Path) -> int:
 
 
 @dataclass
-class _Found:
+class Found:
     """What a scan of one split came upon: its pictures by class, and what it passed over."""
 
     pictures: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -92,27 +79,20 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int) -> Data:
         DataError: it is empty or laid out otherwise, has a single class, or a split has a class
             that the training pictures lack.
     """
-    suffixes = tuple(s for name in pixels.formats for s in SUFFIXES.get(name, ()))
+    suffixes = suffixes_of(pixels)
     folders = _split_folders(root)
-    scans = {split: _scan(root, folder, suffixes) for split, folder in folders.items()}
+    scans = {split: scan(root, folder, suffixes) for split, folder in folders.items()}
     if not folders:
-        scans["train"] = _scan(root, root, suffixes)
+        scans["train"] = scan(root, root, suffixes)
     classes = _classes(root, scans["train"])
     sources = {
-        split: FolderSource(root, _labelled(split, found, classes), classes, pixels)
+        split: FolderSource(root, *_labelled(split, found, classes), pixels)
         for split, found in scans.items()
         if found.pictures
     }
     notes = list(_notes(scans))
     if not folders:
-        whole = sources["train"]
-        kept, held = hold_out(whole.labels, share=HELD_OUT, seed=seed)
-        notes.append(
-            f"no split folders: {HELD_OUT:.0%} of the pictures of each class, chosen by "
-            f"seed {seed}, are held out for validation"
-        )
-        train, validation = Subset(whole, kept), Subset(whole, held)
-        return Data(name=root.name, train=train, validation=validation, notes=tuple(notes))
+        return divided(root.name, sources["train"], seed=seed, notes=notes)
     return Data(
         name=root.name,
         train=sources["train"],
@@ -128,9 +108,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     for folder in _folders(root):
         for split, names in SPLITS.items():
             # A class may be called "train" as well: then it has pictures in it, not folders.
-            if folder.name.lower() in names and (
-                next(_folders(folder), None) or (folder / ANNOTATIONS).is_file()
-            ):
+            if folder.name.lower() in names and next(_folders(folder), None):
                 if split in found:
                     both = f"{found[split].name} and {folder.name}"
                     raise DataError(f"{root} has {both}: remove or rename one of them")
@@ -150,10 +128,14 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _scan(root: Path, split: Path, suffixes: tuple[str, ...]) -> _Found:
-    if (split / ANNOTATIONS).is_file():
-        return _annotated(root, split)
-    found = _Found()
+def suffixes_of(pixels: Pixels) -> tuple[str, ...]:
+    """Return the suffixes of the files that a contract reads."""
+    return tuple(s for name in pixels.formats for s in FORMATS[name])
+
+
+def scan(root: Path, split: Path, suffixes: tuple[str, ...]) -> Found:
+    """Find the pictures in a split's class folders, by paths relative to the root."""
+    found = Found()
     for path in _files(split):
         relative = path.relative_to(split)
         if any(map(_hidden, relative.parts)) or path.suffix.lower() not in suffixes:
@@ -184,16 +166,7 @@ def _files(folder: Path) -> Iterator[Path]:
                     yield folder / entry.name
 
 
-def _annotated(root: Path, split: Path) -> _Found:
-    found = _Found()
-    for line in (split / ANNOTATIONS).read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition("\t")
-        path = (split / "images" / Path(name).name).relative_to(root).as_posix()
-        found.pictures.setdefault(rest.split("\t")[0], []).append(path)
-    return found
-
-
-def _classes(root: Path, train: _Found) -> list[str]:
+def _classes(root: Path, train: Found) -> list[str]:
     classes = sorted(train.pictures)
     if len(classes) >= 2:
         return classes
@@ -204,7 +177,7 @@ def _classes(root: Path, train: _Found) -> list[str]:
     raise DataError(f"{root} holds no pictures; {LAYOUT}")
 
 
-def _labelled(split: str, found: _Found, classes: list[str]) -> list[tuple[str, int]]:
+def _labelled(split: str, found: Found, classes: list[str]) -> tuple[list[str], Targets]:
     unknown = sorted(found.pictures.keys() - set(classes))
     if unknown:
         names = ", ".join(map(repr, unknown[:5]))
@@ -212,14 +185,12 @@ def _labelled(split: str, found: _Found, classes: list[str]) -> list[tuple[str, 
             f"{split} has {names}, of which the training folder has no pictures; "
             "add some there or remove it here"
         )
-    return [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted(found.pictures.get(name, []))
-    ]
+    members = [sorted(found.pictures.get(name, [])) for name in classes]
+    labels = np.repeat(np.arange(len(classes)), [len(paths) for paths in members])
+    return [path for paths in members for path in paths], Targets(tuple(classes), labels)
 
 
-def _notes(scans: dict[str, _Found]) -> Iterator[str]:
+def _notes(scans: dict[str, Found]) -> Iterator[str]:
     for split, found in scans.items():
         if found.ignored:
             count, first = len(found.ignored), min(found.ignored)

@@ -1,44 +1,100 @@
-"""Open a data set, whatever it is: the embedded digits, idx files, parquet, folders of pictures."""
+"""Open a data set, whatever it is; each kind is recognised by the file that reads it."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from patchword.data.decode import Pixels
+from patchword.data.cifar import find_cifar, open_cifar
+from patchword.data.columns import Columns, columns_from
 from patchword.data.digits import open_digits
 from patchword.data.folder import open_folder
+from patchword.data.huggingface import PREFIX as HF
+from patchword.data.huggingface import cached, find_saved, open_saved
 from patchword.data.idx import find_idx, open_idx
+from patchword.data.listed import TABLES, find_lists, open_lists
 from patchword.data.parquet import find_parquet, open_parquet
+from patchword.data.pixels import Pixels
+from patchword.data.shards import find_shards, is_pattern, open_shards
 from patchword.data.source import Data
+from patchword.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
+from patchword.data.torchvision_sets import PREFIX as TORCHVISION
+from patchword.data.torchvision_sets import named_set, open_torchvision
 from patchword.errors import DataError, suggest
 
 EMBEDDED = ("digits",)
 
 
-def open_data(where: str | Path, *, pixels: Pixels, seed: int) -> Data:
+def named(where: str) -> str:
+    """Return what a data set is called, if nobody says."""
+    if where in EMBEDDED:
+        return where
+    if where.startswith(TORCHVISION):
+        return named_set(where).name
+    if where.startswith(HF):
+        return where.removeprefix(HF).rpartition("/")[2]
+    path = Path(where).resolve()
+    if is_pattern(where):
+        return re.split(r"[{*?\[]", path.stem)[0].rstrip("-_.") or path.parent.name
+    return path.stem if path.is_file() else path.name
+
+
+def open_data(where: str | Path, *, pixels: Pixels, seed: int, columns: Sequence[str] = ()) -> Data:
     """Recognise a data set and open it.
 
     Args:
-        where: a folder, or `digits` for the embedded set (a folder of that name: `./digits`).
+        where: a folder; a list of pictures (CSV, JSON lines); tar shards, by braces or a glob;
+            `hf:NAME`; `torchvision:NAME:ROOT`; or `digits` for the embedded set (a folder of that
+            name: `./digits`).
         pixels: the contract that every picture is read under.
-        seed: of the split, where a folder has none.
+        seed: of the split, where there is none.
+        columns: as ROLE=NAME, where the data's own names do not tell: path, label, value, split;
+            and separator, between the labels of a cell.
 
     Raises:
         DataError: nothing is there, or nothing that is understood.
     """
-    if str(where) in EMBEDDED and not isinstance(where, Path):
-        return open_digits(pixels)
-    folder = Path(where)
-    if not folder.exists():
-        hint = suggest(str(where), EMBEDDED)
-        raise DataError(f"there is no {folder}; name a folder, or an embedded set: {hint}")
-    if not folder.is_dir():
-        raise DataError(f"{folder} is a file; name the folder that it is in")
-    folder = folder.resolve()
+    word, given = "" if isinstance(where, Path) else where, columns_from(columns)
     try:
-        pairs, files = find_idx(folder), find_parquet(folder)
-        if pairs:
-            return open_idx(folder, pairs, pixels)
-        if files:
-            return open_parquet(folder, files, pixels)
-        return open_folder(folder, pixels, seed=seed)
+        if word in EMBEDDED:
+            return open_digits(pixels)
+        if word.startswith(TORCHVISION):
+            return open_torchvision(named_set(word), pixels, seed=seed)
+        if word.startswith(HF):
+            folder = cached(word.removeprefix(HF))
+            return replace(_open_folder(folder, given, pixels, seed), name=named(word))
+        if is_pattern(str(where)) or Path(where).suffix == ".tar":
+            path = Path(where).absolute()
+            return open_shards(named(str(where)), find_shards(path), given, pixels, seed=seed)
+        path = Path(where)
+        if path.is_dir():
+            return _open_folder(path.resolve(), given, pixels, seed)
+        if path.is_file() and path.suffix.lower() in (*TABLES, ".txt"):
+            return open_lists({"train": path.resolve()}, given, pixels, seed=seed)
     except PermissionError as error:
         raise DataError(f"{error.filename} may not be read; change its permissions") from None
+    if path.exists():
+        raise DataError(f"{path} is a file; name the folder that it is in")
+    hint = suggest(str(where), EMBEDDED)
+    raise DataError(f"there is no {path}; name a folder, a list, or an embedded set: {hint}")
+
+
+def _open_folder(folder: Path, columns: Columns, pixels: Pixels, seed: int) -> Data:
+    """Recognise what is in a folder; the layouts that are marked by a file's name come first."""
+    if lists := find_lists(folder):
+        return open_lists(lists, columns, pixels, seed=seed)
+    if saved := find_saved(folder):
+        return open_saved(folder, saved, columns, pixels, seed=seed)
+    if (shards := find_shards(folder)) and "train" in shards:
+        return open_shards(folder.name, shards, columns, pixels, seed=seed)
+    if columns != Columns():
+        raise DataError(f"{folder} has no columns to name; leave --columns out")
+    if cifar := find_cifar(folder):
+        return open_cifar(*cifar, pixels)
+    if pairs := find_idx(folder):
+        return open_idx(folder, pairs, pixels)
+    if tables := find_parquet(folder):
+        return open_parquet(folder, tables, pixels)
+    if is_tiny_imagenet(folder):
+        return open_tiny_imagenet(folder, pixels)
+    return open_folder(folder, pixels, seed=seed)

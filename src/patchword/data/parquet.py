@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from patchword.data.decode import Header, Pixels, decode, header
+from patchword.data.decode import Header, decode, header
 from patchword.data.idx import read_classes
-from patchword.data.source import Data, Source, digest
+from patchword.data.pixels import Pixels
+from patchword.data.source import Data, Source, Targets, digest
 from patchword.errors import DataError, ImageError
 
 NAME = re.compile(r"(train|validation|valid|val|test)(?:[-_.].*)?\.parquet")
@@ -19,18 +20,18 @@ SPLITS = {"train": "train", "test": "test"}  # every other name is validation
 IMAGES, LABELS = ("image", "img"), ("label", "labels")
 
 
-class ParquetSource(Source):
+class ArrowSource(Source):
     """Encoded pictures in an Arrow column, where they stay."""
 
     def __init__(
         self,
         encoded: Any,
-        labels: Int64[np.ndarray, " n"],
-        classes: tuple[str, ...],
+        targets: Targets,
         label: str,
         pixels: Pixels,
     ) -> None:
-        self.encoded, self.labels, self.classes = encoded, labels, classes
+        self.encoded, self.known = encoded, targets
+        self.classes, self.labels, self.kind, self.targets = targets
         self.label, self.pixels, self.channels = label, pixels, pixels.channels
 
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
@@ -47,7 +48,7 @@ class ParquetSource(Source):
 
         lengths: Any = pc.call_function("binary_length", [self.encoded])
         sizes = np.asarray(lengths.fill_null(-1).to_numpy(), dtype=np.int64)
-        return digest([self.label, *self.classes], [sizes, self.labels])
+        return digest([self.label, *self.classes], [sizes, *self.known.arrays()])
 
     def _file(self, index: int) -> memoryview:
         buffer = self.encoded[index].as_buffer()
@@ -85,7 +86,9 @@ def open_parquet(folder: Path, files: dict[str, list[Path]], pixels: Pixels) -> 
     _, labels, schema = tables["train"]
     classes = _named(schema) or _inferred(labels, read_classes(folder))
     sources = {
-        split: ParquetSource(images, _indices(split, labels, classes), classes, split, pixels)
+        split: ArrowSource(
+            images, Targets(classes, _indices(split, labels, classes)), split, pixels
+        )
         for split, (images, labels, _) in tables.items()
     }
     return Data(
@@ -99,7 +102,6 @@ def open_parquet(folder: Path, files: dict[str, list[Path]], pixels: Pixels) -> 
 def _read(paths: list[Path]) -> tuple[Any, list[Any], Any]:
     """Return the encoded pictures, their labels, and the schema."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
@@ -107,15 +109,27 @@ def _read(paths: list[Path]) -> tuple[Any, list[Any], Any]:
         image, label = (_column(paths[0], schema, names) for names in (IMAGES, LABELS))
         tables = [pq.read_table(path, columns=[image, label]) for path in paths]
         table: Any = pa.concat_tables(tables)
-        encoded = table[image]
-        if pa.types.is_struct(encoded.type):
-            encoded = pc.call_function("struct_field", [encoded], pc.StructFieldOptions(["bytes"]))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{paths[0]} and its shards cannot be read: {reason}") from None
-    if not (pa.types.is_binary(encoded.type) or pa.types.is_large_binary(encoded.type)):
-        raise DataError(f"{paths[0]}: column {image!r} holds {encoded.type}; wanted encoded bytes")
-    return encoded, table[label].to_pylist(), schema
+    return encoded(table, image, paths[0]), table[label].to_pylist(), schema
+
+
+def encoded(table: Any, column: str, path: Path) -> Any:
+    """Return the bytes of a column of pictures, which may stand in a struct beside their paths.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = table[column]
+    if pa.types.is_struct(found.type) and found.type.get_field_index("bytes") >= 0:
+        found = pc.call_function("struct_field", [found], pc.StructFieldOptions(["bytes"]))
+    if not (pa.types.is_binary(found.type) or pa.types.is_large_binary(found.type)):
+        raise DataError(f"{path}: column {column!r} holds {found.type}; wanted encoded bytes")
+    return found
 
 
 def _column(path: Path, schema: Any, names: tuple[str, ...]) -> str:

@@ -4,10 +4,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from patchword.data.decode import Header
@@ -15,20 +16,45 @@ from patchword.data.draw import Stream, uniforms
 from patchword.errors import ImageError
 
 CACHE_BYTES = 1 << 30
+HELD_OUT = 0.2
+
+Kind: TypeAlias = Literal["class", "labels", "shares", "values"]
+"""What is known of a picture: its one class; any number of labels; shares of the classes, which
+sum to 1; or values, each a number of any size."""
+
+
+class Targets(NamedTuple):
+    """What is known of the pictures of a source, as the source holds it."""
+
+    classes: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+    kind: Kind = "class"
+    targets: Float32[np.ndarray, "n classes"] | None = None
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return what a fingerprint covers beside the names."""
+        return [self.labels] if self.targets is None else [self.labels, self.targets]
 
 
 class Source(ABC):
     """A numbered collection of labelled pictures; it can be pickled.
 
     Attributes:
-        classes: the name of each class; the same, in the same order, for all splits of a data set.
-        labels: the class of each picture.
+        classes: the name of each class, label or value; the same, in the same order, for all
+            splits of a data set.
+        labels: the class of each picture. Where something else is known of them, the class that
+            stands for it in counts and splits: the rarest of its labels (0 where it has none),
+            the largest of its shares; 0 for values.
+        kind: what is known of the pictures.
+        targets: what is to be learnt where it is not one class: labels as 0 and 1, shares, values.
         channels: of what `read` returns.
     """
 
     channels: int
     classes: tuple[str, ...]
     labels: Int64[np.ndarray, " n"]
+    kind: Kind = "class"
+    targets: Float32[np.ndarray, "n classes"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +126,9 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: Int64[np.ndarray, " n"]) -> None:
         self.source, self.indices, self.channels = source, indices, source.channels
-        self.classes, self.labels = source.classes, source.labels[indices]
+        self.classes, self.kind = source.classes, source.kind
+        self.labels = source.labels[indices]
+        self.targets = None if source.targets is None else source.targets[indices]
 
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
         return self.source.read(int(self.indices[index]))
@@ -115,6 +143,35 @@ class Subset(Source):
         return digest([self.source.fingerprint()], [self.indices])
 
 
+class Joined(Source):
+    """The pictures of several sources of the same classes, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self.channels, self.classes = sources[0].channels, sources[0].classes
+        self.labels = np.concatenate([source.labels for source in sources])
+        self.ends = np.cumsum([len(source) for source in sources])
+
+    def _place(self, index: int) -> tuple[Source, int]:
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        return self.sources[number], index - int(self.ends[number]) + len(self.sources[number])
+
+    def read(self, index: int) -> UInt8[Tensor, "c h w"]:
+        source, place = self._place(index)
+        return source.read(place)
+
+    def header(self, index: int) -> Header:
+        source, place = self._place(index)
+        return source.header(place)
+
+    def name(self, index: int) -> str:
+        source, place = self._place(index)
+        return source.name(place)
+
+    def fingerprint(self) -> str:
+        return digest([source.fingerprint() for source in self.sources], [])
+
+
 class CachedSource(ArraySource):
     """A source whose pictures have all been decoded; they keep their names and headers."""
 
@@ -122,7 +179,7 @@ class CachedSource(ArraySource):
         self, origin: Source, images: UInt8[Tensor, "n c h w"], broken: Mapping[int, str]
     ) -> None:
         super().__init__(images, origin.labels, origin.classes, "", broken)
-        self.origin = origin
+        self.origin, self.kind, self.targets = origin, origin.kind, origin.targets
 
     def header(self, index: int) -> Header:
         return self.origin.header(index)
@@ -170,6 +227,17 @@ class Data:
     validation: Source | None = None
     test: Source | None = None
     notes: tuple[str, ...] = field(default=())  # what was assumed or ignored, a sentence each
+
+
+def divided(name: str, whole: Source, *, seed: int, notes: Sequence[str] = ()) -> Data:
+    """Return a data set that comes without splits: a share of each class is held out."""
+    kept, held = hold_out(whole.labels, share=HELD_OUT, seed=seed)
+    said = (
+        f"no split is given: {HELD_OUT:.0%} of the pictures of each class, chosen by seed {seed}, "
+        "are held out for validation"
+    )
+    train, validation = Subset(whole, kept), Subset(whole, held)
+    return Data(name=name, train=train, validation=validation, notes=(*notes, said))
 
 
 def hold_out(

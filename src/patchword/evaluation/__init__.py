@@ -1,1 +1,27 @@
-"""Evaluation: what a model's answers are worth."""
+"""Evaluation: what a model's answers are worth. The directory is the registry of protocols."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchword.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from patchword.evaluation.protocol import Protocol
+
+
+def names() -> list[str]:
+    """Name every protocol, without importing any."""
+    files = Path(__file__).parent.glob("[a-z]*.py")
+    return sorted(f.stem for f in files if "\nPROTOCOL = " in f.read_text(encoding="utf-8"))
+
+
+def named(name: str) -> "Protocol":
+    """Look a protocol up by its name, at its default settings.
+
+    Raises:
+        ConfigError: there is no protocol of that name.
+    """
+    if name not in names():
+        raise ConfigError(f"no protocol is called {name!r}; {suggest(name, names())}")
+    return importlib.import_module(f"{__name__}.{name}").PROTOCOL

@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -20,8 +22,6 @@ class TopK:
     recall: tuple[float, ...]  # per class; nan where it has no picture
     precision: tuple[float, ...]  # per class; nan where it was never answered
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
-    unreadable: tuple[str, ...] = ()  # why pictures were not scored
-    split: str = "scored"  # which pictures they are
 
 
 def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:
@@ -59,3 +59,28 @@ def wilson(hits: int, count: int, z: float = 1.959963984540054) -> tuple[float, 
 
 def _shares(hits: NDArray[np.int64], of: NDArray[np.int64]) -> tuple[float, ...]:
     return tuple(int(h) / int(n) if n else float("nan") for h, n in zip(hits, of, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(Protocol):
+    """Share of right answers, the first and among the first five, and the cross-entropy."""
+
+    def __call__(self, subject: Subject, data: Judged) -> Finding:
+        """Score the model's own answers."""
+        answers = subject.answers(data.test)
+        found = topk(answers.logits, answers.labels)
+        return Finding(
+            data=data.name,
+            split=data.split,
+            count=found.count,
+            scores=(
+                Score(name="top-1", value=found.top1, interval=found.interval),
+                Score(name="top-5", value=found.top5),
+                Score(name="loss", value=found.loss, unit="number"),
+            ),
+            unreadable=answers.unreadable,
+            confusion=found.confusion,
+        )
+
+
+PROTOCOL = Accuracy()

@@ -12,6 +12,7 @@ from patchword.layers.block import Block as Block
 from patchword.layers.block import Branch as Branch
 from patchword.layers.block import LayerScale as LayerScale
 from patchword.layers.block import Mlp as Mlp
+from patchword.layers.block import QuickGELU as QuickGELU
 from patchword.layers.chunks import Reach as Reach
 from patchword.layers.chunks import hidden as hidden
 from patchword.layers.chunks import neighbourhoods as neighbourhoods

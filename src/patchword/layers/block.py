@@ -22,6 +22,14 @@ class Branch(Protocol):
         ...
 
 
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), the cheaper of two approximations (Hendrycks & Gimpel 2016)."""
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return a number for each number."""
+        return x * torch.sigmoid(1.702 * x)
+
+
 class Mlp(nn.Module):
     """Two linear layers with a non-linear function between, the same for every token."""
 

@@ -9,14 +9,12 @@ Departures the projection into the space shared with text is the classifier's li
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
-from patchword.layers import Attention, Grid, Mlp, PatchEmbed
+from patchword.layers import Attention, Grid, PatchEmbed
 from patchword.models.vit import Stem, ViT, ViTConfig
 from patchword.weights import Format, Rule, View
 
@@ -25,7 +23,6 @@ from patchword.weights import Format, Rule, View
 class CLIPConfig(ViTConfig):
     """ViT's settings; OpenAI's weights want the quick GELU, most of OpenCLIP's the exact one."""
 
-    act: Literal["gelu", "quick_gelu"] = "gelu"
     norm_eps: float = 1e-5
 
     def build(self) -> ViT:
@@ -35,7 +32,7 @@ class CLIPConfig(ViTConfig):
 
 def quick(config: CLIPConfig) -> CLIPConfig:
     """Return the same network with the quick GELU."""
-    return replace(config, act="quick_gelu")
+    return replace(config, act="quick")
 
 
 def sized(config: CLIPConfig, side: int, patch_size: int | None = None) -> CLIPConfig:
@@ -128,14 +125,6 @@ FORMATS = (
 )
 
 
-class QuickGELU(nn.Module):
-    """x sigmoid(1.702 x), the cheaper of the GELU paper's two approximations."""
-
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return a number for each number."""
-        return x * torch.sigmoid(1.702 * x)
-
-
 class NormedStem(Stem):
     """ViT's stem and a norm of all that it returns."""
 
@@ -157,10 +146,6 @@ class CLIP(ViT):
         patches = PatchEmbed(c.patch_size, c.in_chans, width, bias=False)
         super().__init__(config, patches)
         self.stem = NormedStem(config, patches)
-        if c.act == "quick_gelu":
-            for part in self.blocks.modules():
-                if isinstance(part, Mlp):
-                    part.act = QuickGELU()
         self.apply(as_torch)
         self.head_std = width**-0.5
         for table in (*self.stem.prefix.values(), *self.stem.position.parameters()):

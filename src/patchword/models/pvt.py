@@ -30,7 +30,9 @@ from patchword.layers import (
     tiled,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Must, Only, Same, Sides, Stages, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,47 +85,65 @@ PREPROCESSING = Frame(
 FORMATS = (
     Format(
         "authors",
-        *(Rule(f"pos_embed{i + 1}", f"stages.{i}.embed.position.table") for i in range(4)),
-        *(Rule(f"patch_embed{i + 1}.*", f"stages.{i}.embed.*") for i in range(4)),
-        *(
-            Rule(f"block{i + 1}.#.attn.{theirs}.*", f"stages.{i}.blocks.#.attn.reduce.{ours}.*")
-            for i in range(4)
-            for theirs, ours in (("sr", "conv"), ("norm", "norm"))
-        ),
-        *(Rule(f"block{i + 1}.#.*", f"stages.{i}.blocks.#.*") for i in range(4)),
-        Rule("cls_token", "stages.3.embed.class_token"),
+        Rule("pos_embed{#+1}", "stages.#.embed.position.table"),
+        Rule("patch_embed{#+1}.*", "stages.#.embed.*"),
+        Rule("block{#+1}.#.attn.sr.*", "stages.#.blocks.#.attn.reduce.conv.*"),
+        Rule("block{#+1}.#.attn.norm.*", "stages.#.blocks.#.attn.reduce.norm.*"),
+        Rule("block{#+1}.#.*", "stages.#.blocks.#.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
+        placed=lambda config: [
+            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token")
+        ],
     ),
     Format(
         "transformers",
-        Rule("encoder.patch_embeddings.#.cls_token", "stages.#.embed.class_token"),
-        Rule("encoder.patch_embeddings.#.position_embeddings", "stages.#.embed.position.table"),
-        Rule("encoder.patch_embeddings.#.projection.*", "stages.#.embed.proj.*"),
-        Rule("encoder.patch_embeddings.#.layer_norm.*", "stages.#.embed.norm.*"),
-        Rule("encoder.block.#.#.layer_norm_1.*", "stages.#.blocks.#.norm1.*"),
-        Rule("encoder.block.#.#.attention.self.query.*", "stages.#.blocks.#.attn.q.*"),
-        Rule(
-            (
-                "encoder.block.#.#.attention.self.key.*",
-                "encoder.block.#.#.attention.self.value.*",
-            ),
-            "stages.#.blocks.#.attn.kv.*",
+        *within(
+            "encoder.patch_embeddings.#",
+            "stages.#.embed",
+            Rule("cls_token", "class_token"),
+            Rule("position_embeddings", "position.table"),
+            *modules({"projection": "proj", "layer_norm": "norm"}),
         ),
-        Rule(
-            "encoder.block.#.#.attention.self.sequence_reduction.*",
-            "stages.#.blocks.#.attn.reduce.conv.*",
+        *within(
+            "encoder.block.#.#",
+            "stages.#.blocks.#",
+            *modules({"layer_norm_1": "norm1", "layer_norm_2": "norm2"}),
+            *modules({"attention.self.query": "attn.q", "attention.output.dense": "attn.proj"}),
+            *modules({("attention.self.key", "attention.self.value"): "attn.kv"}),
+            Rule("attention.self.sequence_reduction.*", "attn.reduce.conv.*"),
+            Rule("attention.self.layer_norm.*", "attn.reduce.norm.*"),
+            *modules({"mlp.dense1": "mlp.fc1", "mlp.dense2": "mlp.fc2"}),
         ),
-        Rule(
-            "encoder.block.#.#.attention.self.layer_norm.*", "stages.#.blocks.#.attn.reduce.norm.*"
-        ),
-        Rule("encoder.block.#.#.attention.output.dense.*", "stages.#.blocks.#.attn.proj.*"),
-        Rule("encoder.block.#.#.layer_norm_2.*", "stages.#.blocks.#.norm2.*"),
-        Rule("encoder.block.#.#.mlp.dense1.*", "stages.#.blocks.#.mlp.fc1.*"),
-        Rule("encoder.block.#.#.mlp.dense2.*", "stages.#.blocks.#.mlp.fc2.*"),
         Rule("encoder.layer_norm.*", "norm.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=("pvt.",),
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "pvt",
+        "PvtForImageClassification",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("depths", "depth"),
+            Same("hidden_sizes", "embed_dim"),
+            Same("sequence_reduction_ratios", "sr_ratio"),
+            Same(("patch_sizes", "strides"), "patch_size"),
+            Same("num_attention_heads", "num_heads"),
+            Same("layer_norm_eps", ("norm_eps", "reduce_norm_eps"), 1e-6),
+            Same("hidden_dropout_prob", "drop_rate", 0.0),
+            Same("drop_path_rate", "drop_path_rate", 0.0),
+            Whole("mlp_ratios", "mlp_ratio"),
+            Must("patch_size", lambda sides: {4, *sides[1:]} == {4, 2} == {*sides}, "4, then 2"),
+            Stages("num_encoder_blocks"),
+            Sides(square=True),
+            Only("hidden_act", "gelu"),
+            Only("attention_probs_dropout_prob", 0.0),
+            Only("qkv_bias", True),
+        ),
+        unread=("initializer_range",),
     ),
 )
 

@@ -7,6 +7,7 @@ from patchword.data.augment import Augment, Mixing
 from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
 from patchword.errors import ConfigError
+from patchword.tasks.distill import Distillation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Recipe:
     drop_rate: float = 0.0  # dropout
     drop_path_rate: float = 0.0  # stochastic depth of the last block
     average: float | None = None  # decay of the moving average of the weights
+    distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "repeats"):

@@ -12,13 +12,14 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
-from patchword.factory import build, config, family, preprocessing, regularised
+from patchword.factory import build, config, family, preprocessing, regularised, with_token
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
-from patchword.training.settings import Request, overridden
+from patchword.training.settings import Request, contract, overridden
+from patchword.training.teacher import Teacher, load_teacher
 
-GREY = ("1", "L", "I;16")  # Pillow's modes of pictures without colour
+GREY = ("1", "L", "LA", "I;16", "I;16B", "I", "F")  # Pillow's modes without colour
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Chosen:
     recipe: Recipe
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
+    teacher: Teacher | None = None
 
 
 def choose(request: Request) -> Chosen:
@@ -41,15 +43,20 @@ def choose(request: Request) -> Chosen:
         ConfigError: a name is not known.
         ShapeError: the model cannot read images of that size.
     """
-    data = open_data(request.data, pixels=Pixels(channels=3), seed=request.seed)
+    start = None if request.init is None else load(request.init).card
+    pixels = contract(start.pixels if start else Pixels(), request)
+    data = opened(request, pixels)
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
     grey = all(mode in GREY for mode, _ in census.train.modes)
-    start = None if request.init is None else load(request.init).card
-    channels = len(start.preprocessing.mean) if start else 1 if grey else 3
-    if channels == 1:
-        data = open_data(request.data, pixels=Pixels(channels=1), seed=request.seed)
+    said = any(
+        setting.startswith(("pixels.channels=", "pixels.bands=")) for setting in request.settings
+    )
+    if start or (grey and not said):
+        channels = len(start.preprocessing.mean) if start else 1
+        pixels = replace(pixels, channels=channels)
+        data = opened(request, pixels)
     data, held = held_out(data, request)
     found = Found(
         pictures=len(data.train),
@@ -61,11 +68,19 @@ def choose(request: Request) -> Chosen:
     picked = pick(found)
     name = request.model or (start.model if start else picked.model)
     recipe, reasons = _recipe(request, name, found, picked)
+    name = with_token(name) if request.token else name
     workers = _workers(request, found, data)
     size = _image_size(request, name, picked, start)
-    card = _card(name, size, channels, data, recipe, start)
+    card = _card(name, size, pixels, data, recipe, start)
     tried(card)
-    return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
+    teacher, taught = _teacher(request, recipe, data, pixels.channels)
+    reasons = (*data.notes, *held, *reasons, *taught)
+    return Chosen(data, census, card, recipe, workers, reasons, teacher)
+
+
+def opened(request: Request, pixels: Pixels) -> Data:
+    """Open the data of a request."""
+    return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
 
 
 def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
@@ -93,6 +108,18 @@ def _recipe(
     return overridden(recipe, request), (*reasons, f"recipe {name}")
 
 
+def _teacher(
+    request: Request, recipe: Recipe, data: Data, channels: int
+) -> tuple[Teacher | None, tuple[str, ...]]:
+    how = recipe.distillation
+    if request.teacher is None or how is None:
+        return None, ()
+    teacher = load_teacher(request.teacher, data.train.classes, channels)
+    default = "" if request.distill else " (--distill was not said)"
+    words = f"{how.kind} distillation{default}, {how.weight:g} of the loss is the teacher's"
+    return teacher, (words, f"the teacher: {teacher.words}")
+
+
 def _image_size(request: Request, name: str, picked: Pick, start: Card | None) -> tuple[int, int]:
     if request.image_size is not None:
         return request.image_size
@@ -110,17 +137,17 @@ def _workers(request: Request, found: Found, data: Data) -> int:
 
 
 def _card(
-    name: str, size: tuple[int, int], channels: int, data: Data, recipe: Recipe, start: Card | None
+    name: str, size: tuple[int, int], pixels: Pixels, data: Data, recipe: Recipe, start: Card | None
 ) -> Card:
     from patchword.config import dump
 
     settings = regularised(
-        replace(config(name), image_size=size, in_chans=channels),
+        replace(config(name), image_size=size, in_chans=pixels.channels),
         drop_rate=recipe.drop_rate,
         drop_path_rate=recipe.drop_path_rate,
     )
     base = preprocessing(
-        start.preprocessing if start else family(name).PREPROCESSING, size, channels
+        start.preprocessing if start else family(name).PREPROCESSING, size, pixels.channels
     )
     if start is None and recipe.name == "tiny":
         base = measured(data.train, base)
@@ -130,7 +157,7 @@ def _card(
         num_classes=len(data.train.classes),
         classes=data.train.classes,
         preprocessing=base,
-        pixels=Pixels(channels=1 if channels == 1 else 3),
+        pixels=pixels,
     )
 
 

@@ -1,28 +1,31 @@
 """From batches of pixels to what a classification task reads, on the device that trains."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from patchword.data import Batch, EvalBatches, Frame, Source, TrainBatches, apply_mix, draw_mix
+from patchword.data import Batch, Frame, Source, TrainBatches, apply_mix, draw_mix
 from patchword.data.loader import loader
 from patchword.data.mix import neighbours
-from patchword.errors import DataError, ImageError
+from patchword.errors import DataError
+from patchword.evaluation.answers import reason
 from patchword.predictor import normalise
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.classify import Labelled, smooth
+from patchword.tasks.distill import Taught
 
 UNREADABLE = 0.05  # share of the pictures that may be unreadable
 FOREVER = 1 << 62
 
 
 class Feed:
-    """Each step's micro-batches, from any step on; pictures that cannot be read are gathered."""
+    """Each step's micro-batches, from any step on; pictures that cannot be read are gathered.
+
+    `ask` returns a teacher's answers to a batch, where there is one.
+    """
 
     def __init__(
         self,
@@ -33,8 +36,9 @@ class Feed:
         seed: int,
         workers: int,
         device: torch.device,
+        ask: Callable[[Batch], Tensor] | None = None,
     ) -> None:
-        self.recipe, self.preprocessing = recipe, preprocessing
+        self.recipe, self.preprocessing, self.ask = recipe, preprocessing, ask
         self.seed, self.workers, self.device = seed, workers, device
         self.batches = TrainBatches(
             source,
@@ -43,11 +47,12 @@ class Feed:
             batch_size=recipe.batch_size,
             repeats=recipe.repeats,
             seed=seed,
+            replay=recipe.distillation and recipe.distillation.replay,
         )
         self.classes = len(source.classes)
         self.unreadable: set[int] = set()
 
-    def __call__(self, start: int) -> Generator[list[Labelled]]:
+    def __call__(self, start: int) -> Generator[list[Labelled] | list[Taught]]:
         """Yield the micro-batches of step `start`, of the next, and so on.
 
         Raises:
@@ -57,7 +62,7 @@ class Feed:
         with closing(items):
             for batch in items:
                 self._look(batch)
-                yield self.labelled(batch)
+                yield self.labelled(batch) if self.ask is None else self.taught(batch, self.ask)
 
     def labelled(self, batch: Batch) -> list[Labelled]:
         """Normalise, smooth and mix a batch, and cut it into the step's slices."""
@@ -72,6 +77,13 @@ class Feed:
         slices = self.recipe.accumulate
         parts = (tensor.chunk(slices) for tensor in (images, targets, weights))
         return [Labelled(*part) for part in zip(*parts, strict=True)]
+
+    def taught(self, batch: Batch, ask: Callable[[Batch], Tensor]) -> list[Taught]:
+        """Label a batch, and add what a teacher says of it."""
+        answers = ask(batch).to(self.device).chunk(self.recipe.accumulate)
+        return [
+            Taught(*part, said) for part, said in zip(self.labelled(batch), answers, strict=True)
+        ]
 
     def _look(self, batch: Batch) -> None:
         broken = batch.indices[batch.weights == 0].tolist()
@@ -88,38 +100,3 @@ class Feed:
     def complaints(self) -> list[str]:
         """Say what is wrong with each picture that could not be read."""
         return [reason(self.batches.source, index) for index in sorted(self.unreadable)]
-
-
-def reason(source: Source, index: int) -> str:
-    """Say why a picture cannot be read."""
-    try:
-        source.read(index)
-    except ImageError as error:
-        return str(error)
-    return f"{source.name(index)} could not be read a moment ago"
-
-
-class Answers(NamedTuple):
-    """What a model says of the pictures of a source."""
-
-    logits: Float[Tensor, "n classes"]
-    labels: Int[Tensor, " n"]
-    indices: Int[Tensor, " n"]  # the pictures' numbers in the source
-    unreadable: tuple[str, ...]  # what is wrong with each of the others
-
-
-@torch.inference_mode()
-def scores(
-    model: nn.Module, source: Source, preprocessing: Frame, *, batch_size: int = 256
-) -> Answers:
-    """Answer every picture of a source that can be read."""
-    where = next(model.parameters()).device
-    batches = EvalBatches(source, frame=preprocessing, batch_size=batch_size)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for batch in loader(batches, start=0, stop=len(batches)):
-        logits = model(normalise(batch.images.to(where), preprocessing)).float().cpu()
-        kept = batch.weights > 0
-        found.append((logits[kept], batch.labels[kept], batch.indices[kept]))
-    logits, labels, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
-    unread = sorted(set(range(len(source))) - set(indices.tolist()))
-    return Answers(logits, labels, indices, tuple(reason(source, i) for i in unread))

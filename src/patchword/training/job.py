@@ -17,13 +17,17 @@ from patchword.engine.loop import fit
 from patchword.engine.run import Run
 from patchword.engine.state import State
 from patchword.errors import RunError
+from patchword.evaluation.answers import Answers, scores
 from patchword.evaluation.topk import TopK, topk
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Classify
+from patchword.tasks.distill import Distill
+from patchword.training.answers import Asked
 from patchword.training.choose import Chosen, choose, in_memory
-from patchword.training.feed import Answers, Feed, scores
+from patchword.training.feed import Feed
+from patchword.training.lesson import by_head, facts, lesson, plain
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report
@@ -76,6 +80,9 @@ def train(
     settings = found or before or settle(request, chosen, began)
     if settings.fingerprint != chosen.data.train.fingerprint():
         raise RunError(f"the training pictures of {out} are others now; name another --out")
+    if settings.teacher != (chosen.teacher and chosen.teacher.digest):
+        raise RunError(f"the teacher of {out} is another now; name another --out")
+    teaching(make_feed(chosen, settings), settings)  # there may be no room: nothing is begun then
     card = stored_card(out) if found else begin(out, chosen, settings)
     Job(out, replace(chosen, card=card), settings, say).run()
     return out
@@ -97,6 +104,16 @@ def stored_card(out: Path) -> Card:
     return parse(Card, {k: v for k, v in found.items() if k != "settings"}, where=str(out))
 
 
+def teaching(feed: Feed, settings: Settings) -> list[str]:
+    """Say what a teacher will be asked, where there is one.
+
+    Raises:
+        RunError: there is no room for what it says.
+    """
+    asked = feed.ask
+    return [f"teacher   {asked.words(settings.steps)}"] if isinstance(asked, Asked) else []
+
+
 class Job:
     """The training itself, and what is made of it at the end."""
 
@@ -111,6 +128,8 @@ class Job:
         feed = make_feed(self.chosen, settings)
         parameters = sum(p.numel() for p in state.task.parameters())
         for line in first_screen(self.chosen, settings, parameters, str(self.out)):
+            self.say(line)
+        for line in teaching(feed, settings):
             self.say(line)
         model = state.task.model
         validate = partial(self.validate, model) if self.data.validation else None
@@ -133,7 +152,7 @@ class Job:
         found = topk(answers.logits, answers.labels)
         return {"score": found.top1, "top1": found.top1, "validation_loss": found.loss}
 
-    def finish(self, state: State[Classify], model: Classifier, feed: Feed) -> None:
+    def finish(self, state: State[Classify | Distill], model: Classifier, feed: Feed) -> None:
         """Keep the best weights, evaluate them and write everything down."""
         run = Run(self.out)
         tensors = read_with_notes(run.best_file)[0] if run.best_file.exists() else state.weights()
@@ -143,12 +162,16 @@ class Job:
         splits = {"validation": self.data.validation, "test": self.data.test}
         found: dict[str, TopK] = {}
         answers: dict[str, Answers] = {}
+        lessons: dict[str, dict[str, Any]] = {}
         for name, source in splits.items():
             if source is not None:
-                answers[name] = scores(model, source, self.card.preprocessing)
+                answers[name], heads = by_head(model, source, self.chosen)
                 found[name] = topk(answers[name].logits, answers[name].labels)
-        write_text(self.out / "scores.json", json.dumps(summary(found), indent=2) + "\n")
-        report(self.out, model, self.chosen, self.settings, answers)
+                lessons[name] = lesson(answers[name], heads, source, self.chosen, self.settings)
+        summary = {name: {**plain(found[name]), **lessons[name]} for name in found}
+        write_text(self.out / "scores.json", json.dumps(summary, indent=2) + "\n")
+        taught = facts(lessons, self.chosen, self.settings)
+        report(self.out, model, self.chosen, self.settings, answers, further=taught)
         write(self.out / "model.safetensors", model.state_dict())
         if found:
             table(found)
@@ -156,20 +179,6 @@ class Job:
             self.say(f"skipped   {line}")
         self.say(f"report    {self.out / 'report.html'}")
         self.say(f"use it    patchword predict {self.out} PICTURE...")
-
-
-def summary(found: Mapping[str, TopK]) -> dict[str, Any]:
-    """Return scores as plain values."""
-    return {
-        name: {
-            "count": scored.count,
-            "top1": scored.top1,
-            "top5": scored.top5,
-            "interval": list(scored.interval),
-            "loss": scored.loss,
-        }
-        for name, scored in found.items()
-    }
 
 
 @contextmanager

@@ -12,20 +12,39 @@ from patchword.factory import build
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Classify
+from patchword.tasks.distill import Distill
+from patchword.training.answers import Asked, cache_folder
 from patchword.training.choose import Chosen
 from patchword.training.feed import Feed
 from patchword.training.settings import Settings
+from patchword.training.teacher import Teacher
+from patchword.weights import fill
 
 
 def make_feed(chosen: Chosen, settings: Settings) -> Feed:
-    """Make the training batches."""
-    return Feed(
+    """Make the training batches, with the teacher's answers where there is one."""
+    feed = Feed(
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
         seed=settings.request.seed,
         workers=settings.workers,
         device=torch.device(settings.device),
+    )
+    if chosen.teacher is not None:
+        feed.ask = make_asked(chosen, settings, chosen.teacher, feed)
+    return feed
+
+
+def make_asked(chosen: Chosen, settings: Settings, teacher: Teacher, feed: Feed) -> Asked:
+    """Make what a teacher says of a feed's batches."""
+    return Asked(
+        teacher,
+        feed.batches,
+        settings.recipe,
+        pixels=chosen.card.pixels,
+        home=cache_folder(settings.request.cache),
+        device=feed.device,
     )
 
 
@@ -45,15 +64,16 @@ def make_plan(settings: Settings) -> Plan:
     )
 
 
-def make_state(card: Card, settings: Settings) -> State[Classify]:
+def make_state(card: Card, settings: Settings) -> State[Classify | Distill]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
         model = build(card)
         if settings.request.init is not None:
             model = start_from(settings.request.init, model, card)
-    task = Classify(model.to(settings.device))
-    recipe = settings.recipe
+    model, recipe = model.to(settings.device), settings.recipe
+    how = recipe.distillation
+    task = Classify(model) if how is None else Distill(model, how)
     made = optimizer(recipe.optim, task, model.backbone.spine(), recipe.batch_size)
     average = None if recipe.average is None else Average(task, recipe.average)
     if settings.request.compile:
@@ -62,9 +82,13 @@ def make_state(card: Card, settings: Settings) -> State[Classify]:
 
 
 def start_from(source: str, model: Classifier, card: Card) -> Classifier:
-    """Take over a trained model's weights, adapted to the images and classes of this one."""
+    """Take over a trained model's weights, adapted to the images and classes of this one.
+
+    Raises:
+        WeightsError: it is another network.
+    """
     trained, _ = adapt(
         load(source), image_size=card.preprocessing.image_size, num_classes=card.num_classes
     )
-    model.load_state_dict(trained.state_dict())
+    fill(model, trained.state_dict())
     return model

@@ -1,6 +1,7 @@
 """The report of a run: its log, its mistakes, and what the network has learnt, as one page."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from patchword.data import Source
 from patchword.data.frame import Frame, frame
 from patchword.engine.run import Run
 from patchword.errors import ImageError
+from patchword.evaluation.answers import Answers
 from patchword.evaluation.topk import TopK, topk
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
@@ -31,7 +33,6 @@ from patchword.pages.report import (
 )
 from patchword.predictor import normalise
 from patchword.training.choose import Chosen
-from patchword.training.feed import Answers
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
 
@@ -44,8 +45,19 @@ def report(
     chosen: Chosen,
     settings: Settings,
     answers: dict[str, Answers],
+    *,
+    further: Sequence[Facts] = (),
 ) -> None:
-    """Write `report.html`; the pictures are those of the last split that was scored."""
+    """Write `report.html`; the pictures are those of the last split that was scored.
+
+    Args:
+        out: the run directory.
+        model: with the weights that were kept.
+        chosen: the data.
+        settings: of the run.
+        answers: of the model, to each split that was scored.
+        further: facts beside those on data, network and machine.
+    """
     shown = [name for name in ("validation", "test") if name in answers]
     split = shown[-1] if shown else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
@@ -64,7 +76,7 @@ def report(
         attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
         filters=patch_filters(model),
         positions=positions(model),
-        facts=facts(out, chosen, settings, model),
+        facts=(*further, *facts(out, chosen, settings, model)),
         config=(out / "config.json").read_text(encoding="utf-8"),
     )
     write_report(page, out / "report.html")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from patchword.data import SplitCensus
+from patchword.data import SplitCensus, said
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
 
@@ -39,6 +39,12 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"data      {chosen.data.name}: {card.num_classes} classes "
         f"({names[:60]}{'...' if len(names) > 60 else ''})",
         *(f"          {split_words(name, split)}" for name, split in splits.items() if split),
+        *(
+            f"pixels    {line}"
+            for name, split in splits.items()
+            if split
+            for line in said(name, split)
+        ),
         f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
         f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "

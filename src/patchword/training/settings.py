@@ -1,15 +1,18 @@
 """What a user asked for, and what runs: the second is the first with nothing left open."""
 
-import json
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from patchword.config import dump, parse, read_json
+from patchword.config import changed, parse, read_json
+from patchword.data import Pixels
 from patchword.engine.devices import Precision, device
-from patchword.errors import ConfigError, RunError, suggest
+from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe
+from patchword.tasks.distill import HARD, SOFT, Distillation
+
+PIXELS = "pixels."  # how the settings of the pixel contract begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,7 @@ class Request:
     """The words of the command; None where the choice is left to the program."""
 
     data: str
+    columns: tuple[str, ...] = ()  # of a list of pictures, as ROLE=NAME
     model: str | None = None
     recipe: str | None = None
     epochs: float | None = None
@@ -31,7 +35,11 @@ class Request:
     device: str = "auto"
     compile: bool = False
     init: str | None = None
-    settings: tuple[str, ...] = ()  # changes to the recipe, as PATH=VALUE
+    teacher: str | None = None
+    distill: Literal["hard", "soft"] | None = None
+    token: bool = False
+    cache: str | None = None  # folder of what teachers say
+    settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
         least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "seed": 0, "workers": 0}
@@ -58,6 +66,7 @@ class Settings:
     log: int  # steps between two rows of the log
     evaluate: int  # steps between two looks at the validation pictures
     fingerprint: str  # of the training pictures
+    teacher: str | None = None  # digest of its weights
     reasons: tuple[str, ...] = ()
 
 
@@ -97,33 +106,35 @@ def overridden(recipe: Recipe, request: Request) -> Recipe:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
-    return changed(recipe, request.settings)
+    recipe = replace(recipe, distillation=distillation(recipe, request))
+    return changed(recipe, tuple(s for s in request.settings if not s.startswith(PIXELS)))
 
 
-def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
-    """Change a recipe by path, as in `augment.hflip=0.5`.
+def contract(pixels: Pixels, request: Request) -> Pixels:
+    """Put what was asked for in place of a pixel contract's own; bands say how many channels."""
+    asked = [s.removeprefix(PIXELS) for s in request.settings if s.startswith(PIXELS)]
+    bands = next((s for s in reversed(asked) if s.startswith("bands=[")), "")
+    if any(map(str.isdigit, bands)) and not any(s.startswith("channels=") for s in asked):
+        asked.append(f"channels={bands.count(',') + 1}")
+    return changed(pixels, asked, where="--settings pixels")
+
+
+def distillation(recipe: Recipe, request: Request) -> Distillation | None:
+    """Return how a teacher is learnt from: as was asked for, or as the recipe has it, or hard.
 
     Raises:
-        ConfigError: there is no such setting, or the value is not of its type.
+        ConfigError: there is no teacher, and there should be one, by the words or the recipe.
     """
-    values = dump(recipe)
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--settings {setting}: write it as PATH=VALUE")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        *parents, last = path.split(".")
-        inside: Any = values
-        for name in parents:
-            inside = inside.get(name) if isinstance(inside, dict) else None
-        if not isinstance(inside, dict) or last not in inside:
-            known = inside if isinstance(inside, dict) else values
-            raise ConfigError(f"--settings {path}: no such setting; {suggest(last, known)}")
-        inside[last] = value
-    return parse(Recipe, values, where="--settings")
+    asked, own = request.distill, recipe.distillation
+    if request.teacher is None:
+        wants = [f"--distill {asked}"] * (asked is not None) + ["--token"] * request.token
+        wants += [f"the recipe {recipe.name}"] * (own is not None)
+        if wants:
+            raise ConfigError(f"{wants[0]} needs a teacher to learn from: name one with --teacher")
+        return None
+    if own is not None and asked in (None, own.kind):
+        return own
+    return SOFT if asked == "soft" else HARD
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:

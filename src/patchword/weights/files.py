@@ -17,6 +17,7 @@ from torch import Tensor
 from patchword.config import read_json
 from patchword.errors import WeightsError, suggest
 from patchword.files import replacing
+from patchword.weights.arrays import read_arrays
 from patchword.weights.pickles import unpickled
 
 PICKLED = (".pt", ".pth", ".bin")
@@ -62,9 +63,13 @@ def opened(path: Path, part: str | None = None) -> Opened:
         raise WeightsError(f"{path.name} holds one network; leave part= out")
     if path.suffix == ".safetensors":
         return Opened(read_with_notes(path)[0])
+    if path.suffix == ".npz":
+        return Opened(read_arrays(path))
     if path.name.endswith(".index.json"):
         return Opened(_read_shards(path))
-    raise WeightsError(f"{path.name}: weights are read from .safetensors, {', '.join(PICKLED)}")
+    raise WeightsError(
+        f"{path.name}: weights are read from .safetensors, {', '.join(PICKLED)}, .npz"
+    )
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
