@@ -4,24 +4,28 @@ The help of a command is the docstring of its function. Nothing heavy is importe
 is used.
 """
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from patchword.results import Converted, Prediction, TrainedRun
+
 if TYPE_CHECKING:
+    from patchword.adaptation import adapt as adapt
     from patchword.checkpoints import load as load
+    from patchword.conversion import save as save
     from patchword.evaluation.protocol import Evaluation
-    from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
+    from patchword.pretrained import create_model as create_model
 
 HOMES = {
-    "create_model": "patchword.factory",
+    "adapt": "patchword.adaptation",
+    "create_model": "patchword.pretrained",
     "list_models": "patchword.factory",
     "load": "patchword.checkpoints",
+    "save": "patchword.conversion",
 }
 
 
@@ -33,45 +37,14 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(HOMES[name]), name)
 
 
-@dataclass(frozen=True)
-class TrainedRun(PathLike[str]):
-    """A run directory that knows itself; it can stand wherever a path can."""
-
-    path: Path
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    @property
-    def report(self) -> Path:
-        """The page about the training."""
-        return self.path / "report.html"
-
-    @property
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """The scores of each held-out split, shares from 0 to 1."""
-        return json.loads((self.path / "scores.json").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one file; `error` where the file cannot be read."""
-
-    file: str
-    names: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    error: str | None = None
-    notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
-
-
-def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
+def models(
+    pattern: str = "*", *, pretrained: bool = False, json: bool = False
+) -> list[dict[str, Any]]:
     """List the models.
 
     Args:
         pattern: of their names, as in "deit*".
+        pretrained: list the trained weights that are known, the default of each model first.
         json: print JSON lines.
 
     Raises:
@@ -87,6 +60,10 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
     names = list_models(pattern)
     if not names:
         raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
+    if pretrained:
+        from patchword.pretrained import known
+
+        return [{"model": n, **asdict(s)} for n in names for s in known().get(n, ())]
     found = [catalogue.entry(name) for name in names]
     return [
         {
@@ -98,6 +75,50 @@ def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
         }
         for entry in found
     ]
+
+
+def convert(
+    source: str | PathLike[str],
+    dest: str | PathLike[str],
+    *,
+    format: str = "patchword",  # the word
+    model: str | None = None,
+    part: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    patch_size: int | None = None,
+    in_chans: int | None = None,
+    num_classes: int | None = None,
+) -> Converted:
+    """Write a model in another format, adapted where asked, and read it back to be sure.
+
+    Args:
+        source: a run, or a folder or file that holds a model, in any format that is known.
+        dest: a folder, or a file of weights alone, .safetensors or .pth.
+        format: patchword, timm, transformers, torchvision or authors, where the family has it.
+        model: its name, where the source does not say it.
+        part: which network of a file that holds several, as in student.
+        image_size: side, or rows and columns, in pixels, to adapt it to.
+        patch_size: side of a patch in pixels, to adapt it to.
+        in_chans: channels of an image, to adapt it to.
+        num_classes: another number makes a fresh head.
+    """
+    from patchword.adaptation import adapt
+    from patchword.checkpoints import restore
+    from patchword.conversion import save
+
+    loaded, report = restore(fspath(source), model, part)
+    adapted, changes = adapt(
+        loaded,
+        image_size=image_size,
+        patch_size=patch_size,
+        in_chans=in_chans,
+        num_classes=num_classes,
+    )
+    save(adapted, Path(dest), format=format)
+    assert adapted.card is not None
+    said = (*report.lines, *changes.lines)
+    count = len(adapted.state_dict())
+    return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
 def train(

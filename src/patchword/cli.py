@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a classifier on pictures, evaluate it, write a report",
     "evaluate": "judge a trained model on labelled pictures, by a protocol",
     "predict": "answer pictures",
+    "convert": "write a model in another format, adapted where asked",
 }
 
 

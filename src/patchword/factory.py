@@ -1,4 +1,4 @@
-"""Models by name: with fresh weights, and adapted to other images and classes."""
+"""Models by name, with fresh weights."""
 
 import difflib
 from collections.abc import Sequence
@@ -13,9 +13,7 @@ from patchword.config import dump, parse
 from patchword.data.frame import Frame
 from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier, classifier
-from patchword.layers import Fitted
 from patchword.predictor import Card
-from patchword.weights import fill
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -85,24 +83,35 @@ def create_model(
     Raises:
         ConfigError: no model has that name, or a number is out of its range.
     """
+    card = describe(name, num_classes=num_classes, image_size=image_size, in_chans=in_chans)
+    settings = parse(type(config(name)), card.config)
+    settings = regularised(settings, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+    return build(replace(card, config=dump(settings), pretraining_head=pretraining_head))
+
+
+def describe(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    image_size: int | tuple[int, int] | None = None,
+    in_chans: int = 3,
+) -> Card:
+    """Return the card of a model of a name, as `create_model` makes it.
+
+    Raises:
+        ConfigError: no model has that name, or a number is out of its range.
+    """
     held = family(name)
     settings = held.VARIANTS[name]
     if num_classes < 1 or in_chans < 1:
         raise ConfigError("num_classes and in_chans are at least 1")
     size = settings.image_size if image_size is None else sides(image_size)
-    settings = regularised(
-        replace(settings, image_size=size, in_chans=in_chans),
-        drop_rate=drop_rate,
-        drop_path_rate=drop_path_rate,
-    )
-    card = Card(
+    return Card(
         model=name,
-        config=dump(settings),
+        config=dump(replace(settings, image_size=size, in_chans=in_chans)),
         num_classes=num_classes,
-        pretraining_head=pretraining_head,
         preprocessing=preprocessing(held.PREPROCESSING, size, in_chans),
     )
-    return build(card)
 
 
 def regularised(config: Any, *, drop_rate: float, drop_path_rate: float) -> Any:
@@ -143,48 +152,3 @@ def build(card: Card) -> Classifier:
     model = classifier(settings.build(), card.num_classes, pretraining=card.pretraining_head)
     model.card = card
     return model
-
-
-def adapt(
-    model: Classifier,
-    *,
-    image_size: int | tuple[int, int] | None = None,
-    num_classes: int | None = None,
-) -> tuple[Classifier, list[str]]:
-    """Return a model for images of another size or for other classes, and what was done for it.
-
-    Args:
-        model: is left as it is.
-        image_size: a side, or rows and columns, in pixels; unchanged if None.
-        num_classes: unchanged if None; another number makes a fresh head.
-    """
-    card = model.card
-    if card is None:
-        raise ConfigError("this model has no card: make it with create_model, or load it")
-    size = card.preprocessing.image_size if image_size is None else sides(image_size)
-    classes = card.num_classes if num_classes is None else num_classes
-    if (size, classes) == (card.preprocessing.image_size, card.num_classes):
-        return model, []
-    changed = replace(
-        card,
-        config={**card.config, "image_size": list(size)},
-        preprocessing=preprocessing(card.preprocessing, size, len(card.preprocessing.mean)),
-        num_classes=classes,
-        classes=card.classes if classes == card.num_classes else None,
-        pretraining_head=card.pretraining_head and classes == card.num_classes,
-    )
-    made, done = build(changed), []
-    fresh: list[str] = []
-    if classes != card.num_classes:
-        fresh.append("head.")
-        done.append(f"the head of {card.num_classes} classes replaced by a fresh one of {classes}")
-    parts = dict(model.named_modules())
-    for name, part in made.named_modules():
-        old = parts.get(name)
-        if isinstance(part, Fitted) and isinstance(old, Fitted):
-            words = part.refit(old)
-            if words:
-                done.append(words)
-                fresh += [f"{name}.{own}" for own, _ in part.named_parameters()]
-    fill(made, model.state_dict(), fresh=fresh)
-    return made, done

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchword.api import Prediction, TrainedRun
     from patchword.evaluation.protocol import Evaluation
+    from patchword.results import Converted, Prediction, TrainedRun
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -48,10 +48,20 @@ def evaluate(found: "Evaluation", *, as_json: bool) -> int:
     return 0
 
 
+def convert(done: "Converted", *, as_json: bool) -> int:
+    """Show what became of the tensors, and where the model is."""
+    for line in done.said:
+        print(line)
+    print(f"{done.path}: {done.model} as {done.format}, {done.tensors} tensors, read back the same")
+    return 0
+
+
 def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
-    """Show a line per model."""
+    """Show a line per model, or per trained weights of one."""
     if as_json:
         return _lines(rows)
+    if rows and "source" in rows[0]:
+        return sources(rows)
     _table(
         ("model", "parameters", "MACs", "image", "claimed top-1", "agrees with", "paper"),
         [
@@ -63,6 +73,25 @@ def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
                 "" if row["claim"]["top1"] is None else f"{row['claim']['top1']:.1f} %",
                 ", ".join(peer for peer, found in row["parity"].items() if found["passed"]),
                 row["paper"].partition(",")[0],
+            )
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def sources(rows: list[dict[str, Any]]) -> int:
+    """Show a line per trained weights."""
+    _table(
+        ("model", "source", "licence", "classes", "image", "mean", "std"),
+        [
+            (
+                row["model"],
+                row["source"],
+                row["licence"],
+                {None: "unknown", 0: "no head"}.get(row["num_classes"], str(row["num_classes"])),
+                "x".join(map(str, row["image_size"])),
+                *(" ".join(f"{v:.3g}" for v in row[what]) for what in ("mean", "std")),
             )
             for row in rows
         ],

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from patchword.checkpoints import load, save
+from patchword.adaptation import adapt
+from patchword.checkpoints import load
 from patchword.config import dump, parse
+from patchword.conversion import save
 from patchword.errors import ConfigError, MissingExtra, ShapeError
-from patchword.factory import adapt, create_model, family
+from patchword.factory import create_model, family
 from patchword.layers import StochasticDepth
 from patchword.weights import fill, recognise
 
@@ -139,7 +141,7 @@ def test_gradients_channels_sizes_and_folders(name, tmp_path):
     with torch.no_grad():
         assert torch.equal(again(batch), model.eval()(batch))
     other, done = adapt(model, image_size=32, num_classes=3)
-    assert other.card.model == name and other(images((32, 32), 2)).shape == (2, 3) and done
+    assert other.card.model == name and other(images((32, 32), 2)).shape == (2, 3) and done.new
 
 
 def test_the_levels_are_the_library_s():

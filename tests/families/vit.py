@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from patchword.config import dump
@@ -11,7 +12,9 @@ from patchword.features import Tap
 from patchword.heads.classify import LinearHead, classifier
 from patchword.models.vit import FORMATS, ViTConfig
 from patchword.weights import fill, recognise
-from patchword.weights.plain import CONFIGS
+from patchword.weights.plain import CONFIGS, TIMM
+from patchword.weights.systems import encoder_of
+from tests.parity.golden import Golden
 from tests.parity.peer import Peer, outputs, split
 
 SMALL = {"embed_dim": 24, "depth": 5, "num_heads": 3, "mlp_ratio": 2.0}
@@ -154,4 +157,84 @@ def jax(golden):
     return {"logits": google_s(golden, config, FORMATS)(golden.image)}
 
 
-GOLDENS = {"orig_vit_jax_": jax}
+def unlabelled(golden, system, resample="bicubic"):
+    """Return the backbone of a golden of those who train without labels, filled."""
+    kwargs = golden.about["config"]
+    kwargs = {**Golden(golden.folder, "dino_vit_orig_a").kwargs, **kwargs}  # where it says "see"
+    config = ViTConfig(
+        image_size=(kwargs["img_size"], kwargs["img_size"]),
+        patch_size=kwargs["patch_size"],
+        embed_dim=kwargs["embed_dim"],
+        depth=kwargs["depth"],
+        num_heads=kwargs["num_heads"],
+        mlp_ratio=float(kwargs["mlp_ratio"]),
+        resample=resample,
+    )
+    found = encoder_of(golden.weights)
+    assert (found.system.name if found.system else None) == system
+    backbone = config.build().eval()
+    ours = TIMM.load(found.tensors)
+    fill(backbone, {name.removeprefix("backbone."): tensor for name, tensor in ours.items()})
+    return backbone
+
+
+def dino(golden):
+    """Answer as DINO's network alone, at other sizes too, and in its last blocks."""
+    backbone = unlabelled(golden, None, "bicubic_offset")
+    found = {f"y{n}": backbone(golden.held[f"in.x{n}"]).pooled for n in ("", "_small", "_rect")}
+    names = [level.name for level in backbone.levels[-3:-1]]
+    for i, tap in enumerate(backbone(golden.held["in.x"], taps=names).taps):
+        tokens = torch.cat([tap.prefix, tap.map.flatten(2).mT], dim=1)
+        found[f"intermediate.{i}"] = backbone.norm(tokens)
+    return found
+
+
+def dino_crops(golden):
+    """Answer as DINO's network with its head, each crop by itself."""
+    backbone = unlabelled(golden, "DINO", "bicubic_offset")
+    crops = [golden.held[f"in.crops.{i}"] for i in range(4)]
+    x = torch.cat([backbone(crop).pooled for crop in crops])
+    w = {n.removeprefix("head."): t for n, t in golden.weights.items() if n.startswith("head.")}
+    for i in (0, 2, 4):
+        x = F.linear(x, w[f"mlp.{i}.weight"], w[f"mlp.{i}.bias"])
+        x = F.gelu(x) if i < 4 else F.normalize(x, dim=-1)
+    return {"y": x @ (w["last_layer.weight_g"] * F.normalize(w["last_layer.weight_v"], dim=1)).T}
+
+
+def moco(golden):
+    """Answer as the query side of MoCo v3: encoder, projector, predictor."""
+    backbone = unlabelled(golden, "MoCo v3")
+    x, weights = backbone(golden.held["in.x1"]).pooled, golden.weights
+    for root in ("base_encoder.head", "predictor"):
+        places = {int(n.removeprefix(root).split(".")[1]) for n in weights if n.startswith(root)}
+        for i in sorted(places):
+            w = {n: weights.get(f"{root}.{i}.{n}") for n in ("weight", "bias", *STATISTICS)}
+            if w["running_mean"] is None:
+                x = x @ w["weight"].T
+                continue
+            x = F.batch_norm(x, *(w[n] for n in STATISTICS), w["weight"], w["bias"])
+            x = x.relu() if i < max(places) else x
+    return {"q1_eval": x, "pos_embed": backbone.stem.position.table}
+
+
+def mae(golden):
+    """Answer as MAE's encoder on the patches that the golden's noise leaves visible."""
+    backbone = unlabelled(golden, "MAE")
+    x, grid = backbone.stem(golden.held["in.x"])
+    order = golden.held["in.noise"].argsort(dim=1)
+    kept = order[:, : int(order.shape[1] * (1 - golden.kwargs["mask_ratio"]))]
+    rows = torch.arange(len(x))[:, None]
+    x = torch.cat([x[:, :1], x[:, 1:][rows, kept]], dim=1)
+    for block in backbone.blocks:
+        x = block(x, grid)
+    return {"latent": backbone.norm(x)}
+
+
+STATISTICS = ("running_mean", "running_var")
+GOLDENS = {
+    "orig_vit_jax_": jax,
+    "dino_vit_orig_": dino,
+    "dino_multicrop_orig_": dino_crops,
+    "moco_v3_vit_orig_": moco,
+    "mae_orig_": mae,
+}

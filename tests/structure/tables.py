@@ -6,15 +6,17 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files claim registry",
+    "config files claim registry results",
     "layers data pages optim",
     "features",
     "weights",
     "predictor",
     "models heads adapters text",
     "factory",
-    "catalogue",
+    "catalogue adaptation",
+    "identify",
     "checkpoints",
+    "conversion pretrained",
     "tasks evaluation inspection",
     "engine",
     "recipes",
@@ -47,6 +49,7 @@ PARTS = {  # the only modules of a room that another may import
 }
 
 FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
+    ("clip", "vit"): "CLIP's image tower is ViT with a norm before the blocks",
     ("deit", "vit"): "DeiT is ViT with one more token",
     ("deepvit", "cait"): "re-attention mixes heads as talking heads do",
     ("bit", "resnet"): "BiT is a ResNet with other blocks, stem and norm",
@@ -122,6 +125,7 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
 
 PARAMETERS = 8
 WIDE = {  # "room/file.py:Class.method" -> why it takes more
+    "api.py:convert": "the flags of the command are its parameters",
     "api.py:train": "the flags of the command are its parameters",
 }
 FOREIGN_SIGNATURES = {"train", "requires_grad_", "zero_grad"}  # torch's own, flag and all
@@ -137,6 +141,7 @@ LIGHT = (
     "errors.py",
     "files.py",
     "registry.py",
+    "results.py",
 )
 ON_TOP = {  # libraries that a file may import at its top, and where; a light file imports none
     "PIL": ("data/", "pages/", "predictor.py"),
@@ -147,6 +152,7 @@ ON_TOP = {  # libraries that a file may import at its top, and where; a light fi
 }
 IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that they serve
     "PIL": ("",),
+    "huggingface_hub": ("weights/hub.py",),
     "jinja2": ("pages/",),
     "markupsafe": ("pages/",),
     "pyarrow": ("data/",),

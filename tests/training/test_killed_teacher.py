@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from patchword.checkpoints import save
+from patchword.conversion import save
 from patchword.factory import create_model
 from patchword.training.store import HEAD, RECORD
 from tests.training.runs import FAST, differences

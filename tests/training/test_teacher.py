@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from patchword.checkpoints import save
 from patchword.cli import main
+from patchword.conversion import save
 from patchword.data import Pixels
 from patchword.data.augment import Augment, Mixing
 from patchword.data.frame import Frame

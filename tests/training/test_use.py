@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from patchword import evaluate, load, predict
-from patchword.checkpoints import save
 from patchword.cli import main
+from patchword.conversion import save
 from patchword.data import Pixels, open_data
 from patchword.data.batches import EvalBatches
 from patchword.data.source import ArraySource

@@ -11,7 +11,7 @@ import torch
 
 import patchword
 from patchword import models
-from patchword.checkpoints import save
+from patchword.conversion import save
 from patchword.errors import WeightsError
 from patchword.factory import create_model
 from patchword.heads.classify import classifier

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import patchword
-from patchword.checkpoints import save
+from patchword.adaptation import adapt
+from patchword.conversion import save
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import adapt, create_model
+from patchword.factory import create_model
 from patchword.weights.files import read, write
 from tests.weights.foreign import CLASSES, images, moved
 
@@ -49,9 +50,10 @@ def test_another_resolution_and_other_classes_are_reported():
     model = model_of("vit_tiny_patch16_224")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     made, done = adapt(model, image_size=(48, 32), num_classes=3)
-    head, positions = sorted(done, key=len)
-    assert head == "the head of 5 classes replaced by a fresh one of 3"
-    assert positions.startswith("positions resampled from 2x2 to 3x2 (bicubic_antialias)")
+    (positions,) = done.resampled
+    assert "positions resampled from 2x2 to 3x2 (bicubic_antialias); root mean" in positions
+    assert done.new == ("the head of 3 classes",) and done.dropped == ("the head of 5 classes",)
+    assert done.kept == len(before) - 3
     assert made(images((48, 32))).shape == (2, 3)
     assert made.card.num_classes == 3 and made.card.classes is None
     assert made.card.preprocessing.image_size == (48, 32)
@@ -59,7 +61,7 @@ def test_another_resolution_and_other_classes_are_reported():
     torch.testing.assert_close(*pooled)  # resampling once is resampling at every call
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     same, nothing = adapt(model, image_size=32, num_classes=5)
-    assert same is model and nothing == []
+    assert same is model and nothing.lines == [] and nothing.kept == len(before)
 
 
 def test_loading_adapts(tmp_path):

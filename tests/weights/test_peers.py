@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import patchword
-from patchword.checkpoints import save
+from patchword.conversion import save
 from patchword.errors import ConfigError
 from patchword.factory import create_model
 from tests.weights.foreign import CLASSES, close, images, moved, timm_model, transformers_model

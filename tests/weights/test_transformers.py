@@ -7,7 +7,8 @@ import torch
 
 import patchword
 from patchword import models
-from patchword.checkpoints import kinds, save
+from patchword.checkpoints import kinds
+from patchword.conversion import save
 from patchword.errors import ConfigError
 from patchword.factory import create_model
 from patchword.weights.configs import KNOWN

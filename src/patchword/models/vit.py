@@ -49,7 +49,7 @@ class ViTConfig:
     depth: int = 12  # blocks
     num_heads: int = 12
     mlp_ratio: float = 4.0  # hidden channels of the MLP per channel of a token
-    act: Literal["exact", "tanh"] = "exact"  # how the MLP computes its GELU; Google's by tanh
+    act: Literal["exact", "tanh", "quick"] = "exact"  # the MLP's GELU; Google's by tanh
     prefix: tuple[Literal["class", "distillation"], ...] = ("class",)  # tokens that are read
     registers: int = 0  # tokens that are not
     pool: Literal["token", "mean"] = "token"  # read the prefix tokens, or the patches' mean
@@ -148,7 +148,16 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5
 
 FORMATS = (*plain.FORMATS, *google_formats({"act": "tanh", "resample": "linear"}))
 
-ACTS = {"exact": nn.GELU, "tanh": partial(nn.GELU, approximate="tanh")}
+
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), the cheaper of two approximations (Hendrycks & Gimpel 2016)."""
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return a number for each number."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTS = {"exact": nn.GELU, "tanh": partial(nn.GELU, approximate="tanh"), "quick": QuickGELU}
 
 
 class Stem(nn.Module):

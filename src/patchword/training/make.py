@@ -2,12 +2,13 @@
 
 import torch
 
+from patchword.adaptation import adapt
 from patchword.checkpoints import load
 from patchword.engine.average import Average
 from patchword.engine.loop import Plan
 from patchword.engine.optimizers import optimizer
 from patchword.engine.state import State
-from patchword.factory import adapt, build
+from patchword.factory import build
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Classify
