@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from patchword.checkpoints import load as load
-    from patchword.evaluation.topk import TopK
+    from patchword.evaluation.scored import Scored
     from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
 
@@ -63,6 +63,7 @@ class Prediction:
     file: str
     names: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()  # of a regression, by name
     error: str | None = None
 
 
@@ -189,7 +190,7 @@ def evaluate(
     data: str | None = None,
     split: Literal["auto", "train", "validation", "test"] = "auto",
     device: str = "auto",
-) -> "TopK":
+) -> "Scored":
     """Score a trained model on pictures with labels.
 
     Args:
@@ -222,7 +223,7 @@ def predict(
     from patchword.training.use import predictions
 
     return [
-        Prediction(file, answer.names, answer.probabilities)
+        Prediction(file, answer.names, answer.probabilities, answer.values)
         if error is None and answer is not None
         else Prediction(file, error=error)
         for file, answer, error in predictions(Path(run), pictures, top=top, device=device)

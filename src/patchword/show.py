@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from patchword.api import Prediction, TrainedRun
-    from patchword.evaluation.topk import TopK
+    from patchword.evaluation.scored import Scored
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -13,7 +13,7 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
     return 0
 
 
-def evaluate(found: "TopK", *, as_json: bool) -> int:
+def evaluate(found: "Scored", *, as_json: bool) -> int:
     """Show the scores."""
     from patchword.training.screen import table
 
@@ -52,6 +52,8 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
             [
                 {"file": a.file, "error": a.error}
                 if a.error
+                else {"file": a.file, "values": dict(zip(a.names, a.values, strict=True))}
+                if a.values
                 else {
                     "file": a.file,
                     "answers": [
@@ -61,6 +63,18 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
                 }
                 for a in answers
             ]
+        )
+    elif any(a.values for a in answers):
+        names = next(a.names for a in answers if a.values)
+        blank = ("",) * (len(names) - 1)
+        _table(
+            ("file", *names),
+            [
+                (a.file, f"cannot be read: {a.error}", *blank)
+                if a.error
+                else (a.file, *(f"{value:.4g}" for value in a.values))
+                for a in answers
+            ],
         )
     else:
         _table(

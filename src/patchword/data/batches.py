@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from patchword.data.augment import Augment, augmented, crop, draw_crops
-from patchword.data.draw import Address, permutation
+from patchword.data.draw import Address, balanced, permutation
 from patchword.data.frame import Frame, frame
 from patchword.data.source import ArraySource, Source
 from patchword.errors import ConfigError, ImageError
@@ -46,6 +46,7 @@ class TrainBatches(Dataset[Batch]):
         frame: the size that they get.
         batch_size: of the global batch; cut to what an epoch has, in slices of an even size.
         repeats: views of each picture in an epoch.
+        balanced: show the classes equally often, whatever the source has of each.
         seed: of the run.
         slices: that each global batch is cut into.
 
@@ -61,6 +62,7 @@ class TrainBatches(Dataset[Batch]):
         frame: Frame,
         batch_size: int,
         repeats: int = 1,
+        balanced: bool = False,
         seed: int,
         slices: int = 1,
     ) -> None:
@@ -75,6 +77,7 @@ class TrainBatches(Dataset[Batch]):
         self.source, self.augment, self.frame = source, augment, frame
         self.batch_size, self.repeats, self.seed, self.slices = batch_size, repeats, seed, slices
         self.steps_per_epoch = len(source) // batch_size
+        self.balanced, self.orders = balanced, dict[int, tuple[np.ndarray, np.ndarray]]()
 
     def __getitem__(self, item: int) -> Batch:
         number, part = divmod(item, self.slices)
@@ -82,12 +85,22 @@ class TrainBatches(Dataset[Batch]):
         size = self.batch_size // self.slices
         places = step * self.batch_size + part * size + np.arange(size)
         pair, place = np.divmod(places, 2 * self.repeats)
-        order = permutation(self.seed, epoch, len(self.source))
-        indices, views = order[2 * pair + place % 2], place // 2
+        order, turns = self._order(epoch)
+        chosen = 2 * pair + place % 2
+        indices, views = order[chosen], place // 2 + self.repeats * turns[chosen]
         address = Address(self.seed, epoch, indices, views)
         images, readable = self._cropped(address)
         images = augmented(images, self.augment, self.frame, address)
         return _batch(self.source, images, indices, readable, epoch=epoch, number=number)
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of an epoch's pictures, and how often each was there before."""
+        if not self.balanced:
+            order = permutation(self.seed, epoch, len(self.source))
+            return order, np.zeros_like(order)
+        if epoch not in self.orders:
+            self.orders = {epoch: balanced(self.seed, epoch, self.source.labels)}
+        return self.orders[epoch]
 
     def _cropped(self, address: Address) -> tuple[Tensor, Bool[np.ndarray, " b"]]:
         if self.augment.crop_scale is None:

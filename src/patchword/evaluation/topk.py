@@ -7,21 +7,26 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchword.evaluation.scored import Scored
 
-@dataclass(frozen=True)
-class TopK:
-    """How well pictures were classified. Shares are from 0 to 1."""
 
-    count: int  # pictures that were scored
+@dataclass(frozen=True, kw_only=True)
+class TopK(Scored):
+    """How well pictures were classified; the loss is cross-entropy, in nats."""
+
     top1: float
     top5: float  # of all, where there are fewer classes than 5
-    interval: tuple[float, float]  # of `top1`, 95 %
-    loss: float  # mean cross-entropy, in nats
     recall: tuple[float, ...]  # per class; nan where it has no picture
     precision: tuple[float, ...]  # per class; nan where it was never answered
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
-    unreadable: tuple[str, ...] = ()  # why pictures were not scored
-    split: str = "scored"  # which pictures they are
+
+    @property
+    def main(self) -> tuple[str, float]:
+        return "top-1", self.top1
+
+    @property
+    def others(self) -> dict[str, float]:
+        return {"top-5": self.top5}
 
 
 def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:

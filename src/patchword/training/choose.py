@@ -16,7 +16,9 @@ from patchword.factory import build, config, family, preprocessing, regularised
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.objectives import fitting
 from patchword.training.settings import Request, overridden
+from patchword.training.targets import scale_of
 
 GREY = ("1", "L", "I;16")  # Pillow's modes of pictures without colour
 
@@ -61,11 +63,12 @@ def choose(request: Request) -> Chosen:
     picked = pick(found)
     name = request.model or (start.model if start else picked.model)
     recipe, reasons = _recipe(request, name, found, picked)
+    recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
     size = _image_size(request, name, picked, start)
     card = _card(name, size, channels, data, recipe, start)
     tried(card)
-    return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
+    return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons, *changes))
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
@@ -134,6 +137,8 @@ def _card(
         config=dump(settings),
         num_classes=len(data.train.classes),
         classes=data.train.classes,
+        kind=data.train.kind,
+        scale=scale_of(data.train),
         preprocessing=base,
         pixels=Pixels(channels=1 if channels == 1 else 3),
     )

@@ -5,7 +5,6 @@ from contextlib import closing
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -15,7 +14,8 @@ from patchword.data.mix import neighbours
 from patchword.errors import DataError, ImageError
 from patchword.predictor import normalise
 from patchword.recipes.recipe import Recipe
-from patchword.tasks.classify import Labelled, smooth
+from patchword.tasks.classify import Labelled
+from patchword.training.targets import Targets
 
 UNREADABLE = 0.05  # share of the pictures that may be unreadable
 FOREVER = 1 << 62
@@ -42,9 +42,10 @@ class Feed:
             frame=preprocessing,
             batch_size=recipe.batch_size,
             repeats=recipe.repeats,
+            balanced=recipe.sampling == "balanced",
             seed=seed,
         )
-        self.classes = len(source.classes)
+        self.targets = Targets(source, recipe)
         self.unreadable: set[int] = set()
 
     def __call__(self, start: int) -> Generator[list[Labelled]]:
@@ -62,14 +63,13 @@ class Feed:
     def labelled(self, batch: Batch) -> list[Labelled]:
         """Normalise, smooth and mix a batch, and cut it into the step's slices."""
         images = normalise(batch.images.to(self.device), self.preprocessing)
-        labels = batch.labels.to(self.device)
-        targets = smooth(F.one_hot(labels, self.classes).float(), self.recipe.smoothing)
+        targets = self.targets(batch.labels.to(self.device), batch.indices)
         weights = batch.weights.to(self.device)
         plan = draw_mix(self.recipe.mixing, self.seed, batch.epoch, batch.number)
         if plan is not None:
             images, targets = apply_mix(images, targets, plan)
             weights = weights * neighbours(weights)
-        slices = self.recipe.accumulate
+        slices, targets = self.recipe.accumulate, self.targets.weighed(targets)
         parts = (tensor.chunk(slices) for tensor in (images, targets, weights))
         return [Labelled(*part) for part in zip(*parts, strict=True)]
 
@@ -106,6 +106,7 @@ class Answers(NamedTuple):
     labels: Int[Tensor, " n"]
     indices: Int[Tensor, " n"]  # the pictures' numbers in the source
     unreadable: tuple[str, ...]  # what is wrong with each of the others
+    targets: Float[Tensor, "n classes"] | None = None  # where labels do not say all
 
 
 @torch.inference_mode()
@@ -122,4 +123,5 @@ def scores(
         found.append((logits[kept], batch.labels[kept], batch.indices[kept]))
     logits, labels, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
     unread = sorted(set(range(len(source))) - set(indices.tolist()))
-    return Answers(logits, labels, indices, tuple(reason(source, i) for i in unread))
+    targets = None if source.targets is None else torch.from_numpy(source.targets)[indices]
+    return Answers(logits, labels, indices, tuple(reason(source, i) for i in unread), targets)

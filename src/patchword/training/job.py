@@ -4,8 +4,9 @@ import json
 import signal
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from patchword.engine.loop import fit
 from patchword.engine.run import Run
 from patchword.engine.state import State
 from patchword.errors import RunError
-from patchword.evaluation.topk import TopK, topk
+from patchword.evaluation.scored import Scored
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
-from patchword.tasks.classify import Classify
+from patchword.tasks.classify import Supervised
 from patchword.training.choose import Chosen, choose, in_memory
 from patchword.training.feed import Answers, Feed, scores
 from patchword.training.make import make_feed, make_plan, make_state
+from patchword.training.objectives import scored
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report
-from patchword.training.screen import Progress, first_screen, table
+from patchword.training.screen import FIGURES, Progress, first_screen, table
 from patchword.training.settings import Request, Settings, same, stored
 from patchword.training.settle import settle
 from patchword.weights.files import read_with_notes, write
@@ -130,10 +132,11 @@ class Job:
         """Score the validation pictures."""
         assert self.data.validation is not None
         answers = scores(model, self.data.validation, self.card.preprocessing)
-        found = topk(answers.logits, answers.labels)
-        return {"score": found.top1, "top1": found.top1, "validation_loss": found.loss}
+        found = scored(self.card, answers)
+        name, value = found.main
+        return {"score": value, FIGURES[name]: value, "validation_loss": found.loss}
 
-    def finish(self, state: State[Classify], model: Classifier, feed: Feed) -> None:
+    def finish(self, state: State[Supervised], model: Classifier, feed: Feed) -> None:
         """Keep the best weights, evaluate them and write everything down."""
         run = Run(self.out)
         tensors = read_with_notes(run.best_file)[0] if run.best_file.exists() else state.weights()
@@ -141,12 +144,12 @@ class Job:
         model.card = self.card
         model.eval()
         splits = {"validation": self.data.validation, "test": self.data.test}
-        found: dict[str, TopK] = {}
+        found: dict[str, Scored] = {}
         answers: dict[str, Answers] = {}
         for name, source in splits.items():
             if source is not None:
                 answers[name] = scores(model, source, self.card.preprocessing)
-                found[name] = topk(answers[name].logits, answers[name].labels)
+                found[name] = scored(self.card, answers[name])
         write_text(self.out / "scores.json", json.dumps(summary(found), indent=2) + "\n")
         report(self.out, model, self.chosen, self.settings, answers)
         write(self.out / "model.safetensors", model.state_dict())
@@ -158,18 +161,22 @@ class Job:
         self.say(f"use it    patchword predict {self.out} PICTURE...")
 
 
-def summary(found: Mapping[str, TopK]) -> dict[str, Any]:
+def summary(found: Mapping[str, Scored]) -> dict[str, Any]:
     """Return scores as plain values."""
+    left_out = ("confusion", "unreadable", "split", "recall", "precision")
     return {
         name: {
-            "count": scored.count,
-            "top1": scored.top1,
-            "top5": scored.top5,
-            "interval": list(scored.interval),
-            "loss": scored.loss,
+            field: plain(value) for field, value in asdict(scores).items() if field not in left_out
         }
-        for name, scored in found.items()
+        for name, scores in found.items()
     }
+
+
+def plain(value: Any) -> Any:
+    """Return a figure, or several, as JSON knows them: what is not a number is null."""
+    if isinstance(value, tuple):
+        return [plain(part) for part in value]
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 @contextmanager

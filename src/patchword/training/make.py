@@ -10,9 +10,10 @@ from patchword.engine.state import State
 from patchword.factory import adapt, build
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
-from patchword.tasks.classify import Classify
+from patchword.tasks.classify import Supervised
 from patchword.training.choose import Chosen
 from patchword.training.feed import Feed
+from patchword.training.objectives import objective
 from patchword.training.settings import Settings
 
 
@@ -44,15 +45,15 @@ def make_plan(settings: Settings) -> Plan:
     )
 
 
-def make_state(card: Card, settings: Settings) -> State[Classify]:
+def make_state(card: Card, settings: Settings) -> State[Supervised]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
         model = build(card)
         if settings.request.init is not None:
             model = start_from(settings.request.init, model, card)
-    task = Classify(model.to(settings.device))
     recipe = settings.recipe
+    task = objective(model.to(settings.device), card, recipe)
     made = optimizer(recipe.optim, task, model.backbone.spine(), recipe.batch_size)
     average = None if recipe.average is None else Average(task, recipe.average)
     if settings.request.compile:

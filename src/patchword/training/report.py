@@ -13,15 +13,14 @@ from patchword.data import Source
 from patchword.data.frame import Frame, frame
 from patchword.engine.run import Run
 from patchword.errors import ImageError
-from patchword.evaluation.topk import TopK, topk
+from patchword.evaluation.regression import RegressionScores
+from patchword.evaluation.scored import Scored
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
 from patchword.inspection.stem import filters, position_similarity
-from patchword.pages.confusion import Confusion
 from patchword.pages.figures import Chart, Series
 from patchword.pages.report import (
     Attended,
-    ClassRow,
     Facts,
     Figure,
     Filters,
@@ -32,8 +31,10 @@ from patchword.pages.report import (
 from patchword.predictor import normalise
 from patchword.training.choose import Chosen
 from patchword.training.feed import Answers
+from patchword.training.objectives import scored
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
+from patchword.training.worded import as_words, confusion, interval, per_class, titled
 
 MISTAKES, LOOKED_AT = 24, 8
 
@@ -49,17 +50,17 @@ def report(
     shown = [name for name in ("validation", "test") if name in answers]
     split = shown[-1] if shown else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
-    found = {name: topk(answers[name].logits, answers[name].labels) for name in shown}
+    found = {name: scored(chosen.card, answers[name]) for name in shown}
     classes = chosen.data.train.classes
     rows = Run(out).rows()
     page = Report(
         title=f"{settings.request.model or chosen.card.model} on {chosen.data.name}",
         subtitle=subtitle(settings, split),
-        headline=headline(found, rows, settings),
+        headline=headline(found, rows, settings, classes),
         notes=settings.reasons,
-        curves=curves(rows),
-        confusion=Confusion(names=classes, counts=found[split].confusion) if split else None,
-        per_class=per_class(classes, found[split]) if split else (),
+        curves=curves(rows, next((s.main[0] for s in found.values()), "")),
+        confusion=confusion(classes, found.get(split or "")),
+        per_class=per_class(classes, found.get(split or "")),
         mistakes=mistakes(source, answers[split]) if source and split else (),
         attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
         filters=patch_filters(model),
@@ -85,18 +86,29 @@ def subtitle(settings: Settings, split: str | None) -> str:
 
 
 def headline(
-    found: dict[str, TopK], rows: list[dict[str, Any]], settings: Settings
+    found: dict[str, Scored],
+    rows: list[dict[str, Any]],
+    settings: Settings,
+    classes: tuple[str, ...],
 ) -> tuple[Figure, ...]:
     """Return the numbers that stand at the top."""
     figures = [
         Figure(
-            label=f"{name} top-1",
-            value=f"{scored.top1:.1%}",
-            note=f"95 % interval {scored.interval[0]:.1%} to {scored.interval[1]:.1%}, "
-            f"{scored.count:,} pictures",
+            label=f"{name} {scores.main[0]}",
+            value=as_words(scores, scores.main[1]),
+            note=f"95 % interval {as_words(scores, scores.interval[0])} to "
+            f"{as_words(scores, scores.interval[1])}, {scores.count:,} pictures",
         )
-        for name, scored in reversed(found.items())
+        for name, scores in reversed(found.items())
     ]
+    figures += [
+        Figure(label=f"{name} {value}", value=f"{mae:.4g}", note=interval(low, high))
+        for name, scores in reversed(found.items())
+        if isinstance(scores, RegressionScores)
+        for value, mae, (low, high) in zip(
+            [f"MAE of {c}" for c in classes], scores.mae, scores.mae_interval, strict=True
+        )
+    ][:4]
     steps = [row for row in rows if "loss" in row]
     seconds = sum(row["seconds"] for row in steps)
     seen = settings.steps * settings.recipe.batch_size
@@ -113,10 +125,10 @@ def headline(
     return tuple(figures)
 
 
-def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
+def curves(rows: list[dict[str, Any]], figure: str) -> tuple[Chart, ...]:
     """Return loss, validation accuracy and learning rate over the steps."""
     train = [row for row in rows if "loss" in row]
-    looks = [row for row in rows if "top1" in row]
+    looks = [row for row in rows if "score" in row]
 
     def series(name: str, chosen: list[dict[str, Any]], key: str, by: float = 1.0) -> Series:
         steps = tuple(float(row["step"]) for row in chosen)
@@ -129,7 +141,7 @@ def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
         Chart(
             title="Loss",
             x_label="step",
-            y_label="cross-entropy",
+            y_label="loss",
             series=tuple(losses),
             caption="How wrong the network is, on average. It should fall and level out; "
             "training falling on while validation rises is overfitting.",
@@ -138,11 +150,12 @@ def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
     if looks:
         charts.append(
             Chart(
-                title="Validation accuracy",
+                title="Validation score",
                 x_label="step",
-                y_label="top-1, %",
-                series=(series("validation", looks, "top1", 100.0),),
-                caption="Share of the validation pictures answered rightly, as training went on.",
+                y_label=figure if figure == "R2" else f"{figure}, %",
+                series=(series("validation", looks, "score", 1.0 if figure == "R2" else 100.0),),
+                caption="How the validation pictures were answered, as training went on: the "
+                "figure that the best weights were chosen by.",
             )
         )
     charts.append(
@@ -157,16 +170,11 @@ def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def per_class(classes: tuple[str, ...], found: TopK) -> tuple[ClassRow, ...]:
-    """Return how each class fared."""
-    counts = found.confusion.sum(axis=1).tolist()
-    rows = zip(classes, counts, found.recall, found.precision, strict=True)
-    return tuple(ClassRow(name=n, count=c, recall=r, precision=p) for n, c, r, p in rows)
-
-
 def mistakes(source: Source, answers: Answers) -> tuple[Mistake, ...]:
-    """Return the wrong answers that the network was surest of."""
-    logits, labels, numbers, _ = answers
+    """Return the wrong answers that the network was surest of, where there is one class."""
+    if source.kind in ("labels", "values"):
+        return ()
+    logits, labels, numbers = answers[:3]
     confidence, said = logits.softmax(dim=1).max(dim=1)
     wrong = (said != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
@@ -201,7 +209,7 @@ def attended(model: Classifier, source: Source, preprocessing: Frame) -> tuple[A
         return ()
     return tuple(
         Attended(
-            title=source.classes[int(source.labels[index])],
+            title=titled(source, index),
             picture=pixels(image),
             maps=np.asarray(heads),
         )

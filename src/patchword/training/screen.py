@@ -6,8 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from patchword.data import SplitCensus
+from patchword.evaluation.scored import Scored
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
+
+FIGURES = {"top-1": "top1", "mAP": "map", "R2": "r2"}
+"""What weights are chosen by, and what the log calls it."""
+
+SAID = {
+    "class": "{} classes",
+    "labels": "{} labels, any number of them per picture",
+    "shares": "shares of {} classes",
+    "values": "{} values to predict",
+}
 
 
 def size(pair: tuple[int, int] | None) -> str:
@@ -24,7 +35,8 @@ def split_words(name: str, split: SplitCensus) -> str:
         sizes = f"{size(split.smallest)} to {size(split.largest)}, median {sizes}"
     modes = ", ".join(mode for mode, _ in split.modes)
     bad = f", {len(split.unreadable)} unreadable" if split.unreadable else ""
-    return f"{name} {split.count:,} pictures ({each} per class), {sizes} pixels, {modes}{bad}"
+    per = f" ({each} per class)" if len(split.per_class) > 1 else ""
+    return f"{name} {split.count:,} pictures{per}, {sizes} pixels, {modes}{bad}"
 
 
 def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) -> list[str]:
@@ -36,7 +48,7 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
     epochs = settings.steps / settings.steps_per_epoch
     splits = {"train": census.train, "validation": census.validation, "test": census.test}
     return [
-        f"data      {chosen.data.name}: {card.num_classes} classes "
+        f"data      {chosen.data.name}: {SAID[card.kind].format(card.num_classes)} "
         f"({names[:60]}{'...' if len(names) > 60 else ''})",
         *(f"          {split_words(name, split)}" for name, split in splits.items() if split),
         f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
@@ -64,7 +76,7 @@ class Progress:
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Show a row of the log."""
         if "loss" not in row:
-            self.score = f"  validation {row['top1']:.1%}"
+            self.score = f"  validation {row['score']:.{'3f' if 'r2' in row else '1%'}}"
             return
         step, now = row["step"], time.monotonic()
         if self.first is None:
@@ -90,23 +102,26 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def table(scores: Mapping[str, Any]) -> None:
+def table(scores: Mapping[str, Scored]) -> None:
     """Print the scores of each split."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    first = next(iter(scores.values()))
+    columns = ("pictures", "count", first.main[0], "95 % interval", *first.others, "loss")
     shown = Table(box=box.SIMPLE_HEAD)
-    for column in ("pictures", "count", "top-1", "95 % interval", "top-5", "loss"):
+    for column in columns:
         shown.add_column(column, justify="left" if column == "pictures" else "right")
     for name, found in scores.items():
         low, high = found.interval
+        share = found.main[0] != "R2"
         shown.add_row(
             name,
             f"{found.count:,}",
-            f"{found.top1:.2%}",
-            f"{low:.1%} to {high:.1%}",
-            f"{found.top5:.2%}",
+            f"{found.main[1]:.{'2%' if share else '4f'}}",
+            f"{low:.1%} to {high:.1%}" if share else f"{low:.3f} to {high:.3f}",
+            *(f"{value:.{'2%' if share else '4g'}}" for value in found.others.values()),
             f"{found.loss:.4f}",
         )
     Console(highlight=False).print(shown)

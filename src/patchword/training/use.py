@@ -12,18 +12,19 @@ from patchword.checkpoints import load
 from patchword.data import Source, open_data
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError, ImageError
-from patchword.evaluation.topk import TopK, topk
+from patchword.evaluation.scored import Scored
 from patchword.heads.classify import Classifier
 from patchword.predictor import Answer, Card
 from patchword.training.choose import held_out
 from patchword.training.feed import scores
+from patchword.training.objectives import scored
 from patchword.training.settings import Request, stored
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 BATCH = 64
 
 
-def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
+def evaluate(run: Path, *, data: str | None, split: str, device: str) -> Scored:
     """Score a model; the class index is the model's, whatever the order of the data's folders."""
     model = load(run).to(named_device(device))
     card = model.card
@@ -46,8 +47,13 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
             f"{where} has no {name} pictures; it has: {', '.join(n for n in splits if splits[n])}"
         )
     found = scores(model, source, card.preprocessing)
-    labels = relabelled(found.labels, source, card)
-    return replace(topk(found.logits, labels), unreadable=found.unreadable, split=name)
+    if source.kind != card.kind:
+        raise DataError(f"{where} has {source.kind} of pictures; the model answers {card.kind}")
+    answers = found._replace(
+        labels=relabelled(found.labels, source, card),
+        targets=rearranged(found.targets, source, card),
+    )
+    return replace(scored(card, answers), unreadable=found.unreadable, split=name)
 
 
 def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:
@@ -66,6 +72,16 @@ def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor
         )
     numbers = np.array([card.classes.index(name) for name in source.classes])
     return torch.from_numpy(numbers)[labels]
+
+
+def rearranged(targets: torch.Tensor | None, source: Source, card: Card) -> torch.Tensor | None:
+    """Return targets with a column for each class of the model."""
+    if targets is None or card.classes is None or card.classes == source.classes:
+        return targets
+    found = targets.new_zeros(len(targets), len(card.classes))
+    for number, name in enumerate(source.classes):
+        found[:, card.classes.index(name)] = targets[:, number]
+    return found
 
 
 def files(patterns: Sequence[str]) -> list[str]:
