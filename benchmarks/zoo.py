@@ -23,7 +23,6 @@ from statistics import geometric_mean, median
 
 import timm.layers
 import torch
-from torch import nn
 
 from patchword import models
 from patchword.heads.classify import classifier
@@ -56,6 +55,7 @@ MODELS = {  # of each family; the smallest that people use
 ROUNDS = 7
 SECONDS = 0.6  # of one block of calls
 RIGHT = {"fp32": 1e-4, "bf16": 5e-2}  # largest error, relative to the largest output
+RATES = {"p", "drop_prob", "rate"}  # of dropout and stochastic depth, by ours and the peers' names
 EXPERIMENTAL = ("timm.models.swin_transformer",)  # where timm has kernels that it leaves off
 KEPT = Path(__file__).with_name("zoo.json")
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
@@ -98,8 +98,8 @@ class Side:
         self.way, self.train = way, train
         model = copy.deepcopy(model).train(train)
         for part in model.modules():
-            if isinstance(part, nn.Dropout):
-                part.p = 0.0
+            for rate in RATES & vars(part).keys():
+                setattr(part, rate, 0.0)
         if way.channels_last:
             model = model.to(memory_format=torch.channels_last)
             batch = batch.contiguous(memory_format=torch.channels_last)
@@ -112,6 +112,14 @@ class Side:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.way.precision == "bf16"):
             found = self.model(self.batch)
         return found if isinstance(found, torch.Tensor) else found.logits
+
+    def answer(self):
+        """Return the logits of evaluation, however the side is timed."""
+        self.plain.eval()
+        with torch.inference_mode():
+            found = self.logits().float()
+        self.plain.train(self.train)
+        return found
 
     def call(self):
         """Answer a batch, or take a step of a training on it."""
@@ -162,13 +170,14 @@ def trial(model, way, batch, wanted, *, train):
     """Return the seconds of one way of running a network, and the side; None if it goes wrong."""
     side = Side(model, way, batch, train=train)
     try:
-        error = relative(side.call().float(), wanted)
+        error = relative(side.answer(), wanted)
     except Exception as error:  # a peer that cannot run this way
         print(f"    {way}: {type(error).__name__}", flush=True)
         return None
     if error > RIGHT[way.precision]:
         print(f"    {way}: wrong by {error:.1e}", flush=True)
         return None
+    side.call()
     side.call()
     return seconds(side), side
 
@@ -187,18 +196,23 @@ def race(name, change, batch_size, *, train, compiled):
     """Yield a row for each live peer of a model."""
     config = replace(models.config(name), **change)
     batch = images(config, batch_size)
+    batch *= torch.linspace(0.5, 2.0, batch_size).view(
+        -1, 1, 1, 1
+    )  # for batch norms of pooled maps
+    batch += torch.linspace(-1.0, 1.0, batch_size).view(-1, 1, 1, 1)
     for make in FAMILIES[models.index()[name]].peers(name, config, CLASSES):
-        builds = [built(make, name, experimental=False)]
-        if type(builds[0].model).__module__ in EXPERIMENTAL:
-            builds.append(built(make, name, experimental=True))
-        peer = builds[0]
+        peer = built(make, experimental=False)
+        perturbed(peer.model, name)
+        builds = [peer.model]
+        if type(peer.model).__module__ in EXPERIMENTAL:
+            builds.append(built(make, experimental=True).model)
+            builds[1].load_state_dict(peer.model.state_dict())
         ours = classifier(config.build(), CLASSES).eval()
         fill(ours, format_of(name, peer.format).load(peer.model.state_dict()))
-        with torch.no_grad():
-            wanted = Side(ours, Way("fp32", False), batch, train=train).logits()
+        wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
         kinds = {"train": train, "compiled": compiled}
         mine = fastest([ours], batch, wanted, **kinds)
-        theirs = fastest([build.model for build in builds], batch, wanted, **kinds)
+        theirs = fastest(builds, batch, wanted, **kinds)
         ratios = duel(mine, theirs)
         again = duel(theirs, Side(theirs.plain, theirs.way, batch, train=train))
         yield {
@@ -217,12 +231,10 @@ def race(name, change, batch_size, *, train, compiled):
         }
 
 
-def built(make, name, *, experimental):
-    """Make a peer with its weights moved away from their start."""
+def built(make, *, experimental):
+    """Make a peer, with timm's experimental kernels or without them."""
     timm.layers.set_fused_attn(True, experimental=experimental)
-    peer = make()
-    perturbed(peer.model, name).eval()
-    return peer
+    return make()
 
 
 def keep(row):

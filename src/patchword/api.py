@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from patchword.checkpoints import load as load
-    from patchword.evaluation.scored import Scored
+    from patchword.evaluation.protocol import Evaluation
     from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
 
@@ -65,6 +65,7 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     values: tuple[float, ...] = ()  # of a regression, by name
     error: str | None = None
+    notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
 
 
 def models(pattern: str = "*", *, json: bool = False) -> list[dict[str, Any]]:
@@ -146,7 +147,8 @@ def train(
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
         init: a run, folder or file of weights to start from.
-        settings: changes to the recipe by path, as in augment.hflip=0.5.
+        settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
+            read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
         config: the config.json of a run, to train as that one was.
     """
     began = time.perf_counter()
@@ -186,22 +188,43 @@ def train(
 
 def evaluate(
     run: str | PathLike[str],
-    *,
-    data: str | None = None,
-    split: Literal["auto", "train", "validation", "test"] = "auto",
+    *data: str,
+    protocol: str = "auto",
+    split: Literal["auto", "train", "validation", "test", "all"] = "auto",
+    settings: Sequence[str] = (),
+    out: str | PathLike[str] | None = None,
+    json: bool = False,
     device: str = "auto",
-) -> "Scored":
-    """Score a trained model on pictures with labels.
+) -> "Evaluation":
+    """Judge a trained model on pictures with labels.
+
+    A run keeps what came out in evaluation.json, and shows it in evaluation.html.
 
     Args:
         run: a run, or a folder or file that holds a model.
-        data: what to score on; what the run was trained on if not said.
-        split: of the data; auto is test where there is one, else validation.
+        data: what to judge on, each set perhaps after the name of a group, as in
+            natural=photos/; what the run was trained on if not said.
+        protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
+            regression of values. Further ones: calibration, of the model's own answers;
+            corruptions or shifts, of its answers to disturbed pictures; real or variant, against
+            other labels and pictures of its classes; fewshot, linear or knn, of its features.
+        split: of the data; auto is test where there is one, else validation; all is every picture.
+        settings: changes to the protocol by path, as in shots=[1,5].
+        out: where to write; the run if not said, nowhere for a model that is no run.
+        json: print JSON.
         device: cpu, cuda, mps, or auto.
     """
-    from patchword.training.use import evaluate as score
+    from patchword.training.judge import evaluate as judge
 
-    return score(Path(run), data=data, split=split, device=device)
+    return judge(
+        Path(run),
+        data,
+        protocol=protocol,
+        settings=settings,
+        split=split,
+        device=device,
+        out=None if out is None else Path(out),
+    )
 
 
 def predict(
@@ -223,8 +246,8 @@ def predict(
     from patchword.training.use import predictions
 
     return [
-        Prediction(file, answer.names, answer.probabilities, answer.values)
+        Prediction(file, answer.names, answer.probabilities, answer.values, notes=notes)
         if error is None and answer is not None
         else Prediction(file, error=error)
-        for file, answer, error in predictions(Path(run), pictures, top=top, device=device)
+        for file, answer, error, notes in predictions(Path(run), pictures, top=top, device=device)
     ]

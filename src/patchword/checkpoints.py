@@ -61,9 +61,10 @@ def load(
         tensors = read(path)
         card = _card_for(tensors, model)
     loaded = build(card)
-    formats = family(card.model).FORMATS
-    own = loaded.state_dict().keys() == tensors.keys()
-    fill(loaded, tensors if own else recognise(formats, tensors).load(tensors))
+    if loaded.state_dict().keys() != tensors.keys():
+        formats, config = family(card.model).FORMATS, loaded.backbone.config
+        tensors = recognise(formats, tensors, config).load(tensors, config)
+    fill(loaded, tensors)
     adapted, _ = adapt(loaded, image_size=image_size, num_classes=num_classes)
     return adapted.eval()
 
@@ -203,8 +204,10 @@ def _candidates(tensors: dict[str, Tensor]) -> Iterator[str]:
     ours = all(name.startswith(("backbone.", "head.")) for name in tensors)
     for file in dict.fromkeys(models.index().values()):
         names = [name for name, home in models.index().items() if home == file]
-        if ours or any(f.knows(tensors) for f in models.family(names[0]).FORMATS):
-            yield from names
+        formats = models.family(names[0]).FORMATS
+        for name in names:
+            if ours or any(f.knows(tensors, models.config(name)) for f in formats):
+                yield name
 
 
 def _parameters(tensors: dict[str, Tensor]) -> int:
@@ -224,7 +227,9 @@ def _card_for(tensors: dict[str, Tensor], model: str | None) -> Card:
     fits: list[Card] = []
     figures = catalogue.stored()
     for name in [model] if model else _candidates(tensors):
-        known = [f.load(tensors) for f in family(name).FORMATS if f.knows(tensors)]
+        held = family(name)
+        config = held.VARIANTS[name]
+        known = [f.load(tensors, config) for f in held.FORMATS if f.knows(tensors, config)]
         ours = known[0] if known else tensors
         if not model and name in figures and figures[name].parameters != _parameters(ours):
             continue  # spares making it

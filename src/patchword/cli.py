@@ -17,7 +17,7 @@ from patchword.errors import ConfigError, PatchwordError, suggest
 VERBS = {
     "models": "list the models",
     "train": "train a classifier on pictures, evaluate it, write a report",
-    "evaluate": "score a trained model on labelled pictures",
+    "evaluate": "judge a trained model on labelled pictures, by a protocol",
     "predict": "answer pictures",
 }
 

@@ -5,7 +5,7 @@ suggestion, not a silence. Reading `dump(x)` back gives `x`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +44,32 @@ def parse(kind: type[T], values: Mapping[str, Any], *, where: str = "settings") 
         ours = first.get("ctx", {}).get("error")  # from a dataclass's own check: it says all
         said = str(ours) if isinstance(ours, ConfigError) else f"{first['input']!r}: {first['msg']}"
         raise ConfigError(": ".join(filter(None, (where, path, said)))) from None
+
+
+def changed(settings: T, changes: Iterable[str], *, where: str = "--settings") -> T:
+    """Change settings by path, as in `augment.hflip=0.5`; values are JSON, or words as they are.
+
+    Raises:
+        ConfigError: there is no such setting, or the value is not of its type.
+    """
+    values = dump(settings)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals:
+            raise ConfigError(f"{where} {change}: write it as PATH=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *parents, last = path.split(".")
+        inside: Any = values
+        for name in parents:
+            inside = inside.get(name) if isinstance(inside, dict) else None
+        if not isinstance(inside, dict) or last not in inside:
+            known = inside if isinstance(inside, dict) else values
+            raise ConfigError(f"{where} {path}: no such setting; {suggest(last, known)}")
+        inside[last] = value
+    return parse(type(settings), values, where=where)
 
 
 def _refuse_unknown(kind: Any, values: Mapping[str, Any], where: str) -> None:

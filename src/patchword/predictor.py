@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from patchword.data.decode import Pixels, decode
+from patchword.data.decode import decode
 from patchword.data.frame import Frame, frame
+from patchword.data.pixels import Pixels
 from patchword.data.source import Kind
 
 if TYPE_CHECKING:

@@ -1,11 +1,12 @@
 """What each verb's answer looks like on a terminal, or as JSON lines."""
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from patchword.api import Prediction, TrainedRun
-    from patchword.evaluation.scored import Scored
+    from patchword.evaluation.protocol import Evaluation
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -13,21 +14,31 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
     return 0
 
 
-def evaluate(found: "Scored", *, as_json: bool) -> int:
-    """Show the scores."""
-    from patchword.training.screen import table
+def evaluate(found: "Evaluation", *, as_json: bool) -> int:
+    """Show a line per data set and setting."""
+    from patchword.training.judge import plain
+    from patchword.training.screen import scores_table
 
-    table({found.split: found})
-    for reason in found.unreadable:
-        print(f"not scored: {reason}")
+    if as_json:
+        print(json.dumps(plain(found), ensure_ascii=False))
+        return 0
+    findings = (*found.findings, *found.means)
+    scores_table(findings)
+    for finding in findings:
+        for line in finding.notes:
+            print(f"{finding.data}: {line}")
+        for line in finding.unreadable:
+            print(f"not scored: {line}")
     return 0
 
 
 def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
     """Show a line per model."""
+    from patchword.training.screen import table
+
     if as_json:
         return _lines(rows)
-    _table(
+    table(
         ("model", "parameters", "MACs", "image", "claimed top-1", "agrees with", "paper"),
         [
             (
@@ -47,75 +58,47 @@ def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
 
 def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
     """Show a line per picture; fail only if no picture could be read."""
+    from patchword.training.screen import table
+
     if as_json:
-        _lines(
-            [
-                {"file": a.file, "error": a.error}
-                if a.error
-                else {"file": a.file, "values": dict(zip(a.names, a.values, strict=True))}
-                if a.values
-                else {
-                    "file": a.file,
-                    "answers": [
-                        {"name": n, "probability": p}
-                        for n, p in zip(a.names, a.probabilities, strict=True)
-                    ],
-                }
-                for a in answers
-            ]
-        )
-    elif any(a.values for a in answers):
-        names = next(a.names for a in answers if a.values)
-        blank = ("",) * (len(names) - 1)
-        _table(
-            ("file", *names),
-            [
-                (a.file, f"cannot be read: {a.error}", *blank)
-                if a.error
-                else (a.file, *(f"{value:.4g}" for value in a.values))
-                for a in answers
-            ],
-        )
+        _lines([_plain(answer) for answer in answers])
     else:
-        _table(
-            ("file", "answer", "probability", "then"),
+        values = next((a.names for a in answers if a.values), ())
+        columns = values or ("answer", "probability", "then")
+        blank = ("",) * (len(columns) - 1)
+        table(
+            ("file", *columns),
             [
-                (a.file, f"cannot be read: {a.error}", "", "")
-                if a.error
-                else (
-                    a.file,
-                    a.names[0],
-                    f"{a.probabilities[0]:.1%}",
-                    ", ".join(
-                        f"{n} {p:.1%}"
-                        for n, p in zip(a.names[1:], a.probabilities[1:], strict=True)
-                    ),
-                )
+                (a.file, *((f"cannot be read: {a.error}", *blank) if a.error else _cells(a)))
                 for a in answers
             ],
         )
+        for note, count in Counter(note for a in answers for note in a.notes).most_common():
+            print(f"pixels: {count} of {len(answers)} pictures: {note}")
     return 2 if all(answer.error for answer in answers) else 0
+
+
+def _cells(answer: "Prediction") -> tuple[str, ...]:
+    if answer.values:
+        return tuple(f"{value:.4g}" for value in answer.values)
+    pairs = zip(answer.names[1:], answer.probabilities[1:], strict=True)
+    then = ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
+    return answer.names[0], f"{answer.probabilities[0]:.1%}", then
+
+
+def _plain(answer: "Prediction") -> dict[str, Any]:
+    if answer.error:
+        return {"file": answer.file, "error": answer.error}
+    notes = {"notes": list(answer.notes)} if answer.notes else {}
+    if answer.values:
+        values = dict(zip(answer.names, answer.values, strict=True))
+        return {"file": answer.file, "values": values, **notes}
+    pairs = zip(answer.names, answer.probabilities, strict=True)
+    answers = [{"name": name, "probability": probability} for name, probability in pairs]
+    return {"file": answer.file, "answers": answers, **notes}
 
 
 def _lines(rows: list[dict[str, Any]]) -> int:
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
     return 0
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        right = column in ("parameters", "MACs", "claimed top-1", "probability")
-        shown.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*map(escape, row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # a file or another program has no edge to fold at
-    console.print(shown)

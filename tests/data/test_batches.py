@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 
 from patchword.data.augment import Augment
 from patchword.data.batches import EvalBatches, TrainBatches
-from patchword.data.decode import Pixels
 from patchword.data.frame import Frame
 from patchword.data.loader import loader
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.data.randaugment import RandAugment
 from patchword.data.source import ArraySource, cache
 from patchword.errors import ConfigError, DataError

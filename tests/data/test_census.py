@@ -3,8 +3,8 @@
 from PIL import Image
 
 from patchword.data.census import look
-from patchword.data.decode import Pixels
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from tests.data.pictures import folder
 
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from patchword.cli import main
-from patchword.data.decode import Pixels, decode
+from patchword.data.decode import decode
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.errors import DataError
 
 NAMES = ["cat", "dog"]

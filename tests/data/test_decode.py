@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from patchword.data.decode import ORIENTATION, Pixels, decode, header
+from patchword.data.decode import ORIENTATION, decode, header
+from patchword.data.pixels import Pixels
 from patchword.errors import ImageError
 from tests.data.pictures import smooth
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from patchword.data.decode import Pixels
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.errors import DataError, ImageError
 from tests.data.pictures import smooth
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from patchword.cli import main
-from patchword.data.decode import Pixels
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.errors import DataError
 from tests.data.pictures import smooth
 from tests.data.test_shards import png

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from patchword.cli import main
-from patchword.data.decode import Pixels
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.errors import ConfigError, DataError, ImageError
 from tests.data.pictures import smooth
 

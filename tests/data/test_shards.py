@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from patchword.cli import main
-from patchword.data.decode import Pixels
 from patchword.data.open import named, open_data
+from patchword.data.pixels import Pixels
 from patchword.errors import DataError, ImageError
 from tests.data.pictures import smooth
 

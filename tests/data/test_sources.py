@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from patchword.data.decode import Pixels
 from patchword.data.open import open_data
+from patchword.data.pixels import Pixels
 from patchword.data.source import ArraySource, Subset, cache, hold_out
 from patchword.errors import DataError, ImageError
 from tests.data.pictures import folder, smooth

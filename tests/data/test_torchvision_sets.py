@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from patchword.cli import main
-from patchword.data.decode import Pixels
 from patchword.data.open import named, open_data
+from patchword.data.pixels import Pixels
 from patchword.errors import DataError
 from tests.data.pictures import folder, smooth
 from tests.data.test_cifar import images, write

@@ -32,6 +32,9 @@ RECIPES = {
     "adam": replace(PLAIN, optim=Optim(name="adam", clip=1.0)),
     "adamw": replace(ALL_AT_ONCE, optim=Optim(name="adamw", layer_decay=0.8)),
     "muon": replace(ALL_AT_ONCE, optim=Optim(name="muon", momentum=0.95)),
+    "SAM": replace(ALL_AT_ONCE, optim=Optim(name="muon", momentum=0.9, sharpness=0.05)),
+    "schedule-free AdamW": replace(ALL_AT_ONCE, optim=Optim(name="schedule_free_adamw", lr=0.01)),
+    "schedule-free SGD": replace(PLAIN, optim=Optim(name="schedule_free_sgd", lr=0.5)),
     "RandAugment": replace(PLAIN, augment=Augment(rand_augment=RandAugment(), erase=0.3)),
     "three slices": replace(ALL_AT_ONCE, batch_size=12, accumulate=3),
 }

@@ -68,15 +68,16 @@ def encoder(golden):
     kwargs = golden.about["config"]
     ratio = kwargs["mlp_ratios"]
     stages = len(kwargs["depths"])
-    backbone = PVTv2Config(
+    config = PVTv2Config(
         embed_dim=tuple(kwargs["embed_dims"]),
         depth=tuple(kwargs["depths"]),
         num_heads=tuple(kwargs["num_heads"]),
         mlp_ratio=tuple(map(float, ratio if isinstance(ratio, list) else [ratio] * stages)),
         sr_ratio=tuple(kwargs["sr_ratios"]),
-    ).build()
+    )
+    backbone = config.build()
     weights = {n: t for n, t in golden.weights.items() if n.startswith("backbone.")}
-    ours = FORMATS[0].load(weights)
+    ours = FORMATS[0].load(weights, config)
     fill(backbone, {name.removeprefix("backbone."): tensor for name, tensor in ours.items()})
     names = [*(f"stages.{i}" for i in range(stages - 1)), "final"]
     taps = backbone.eval()(golden.held["in.x"].float(), taps=names).taps

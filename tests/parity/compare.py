@@ -67,8 +67,17 @@ def affordable(name):
     if count > FULL:
         return replace(config, depth=shallow(config.depth))
     if counter.get_total_flops() / 2 > WORK:
-        return replace(config, image_size=tuple(side // 2 for side in config.image_size))
+        return replace(config, image_size=halved(config))
     return config
+
+
+def halved(config):
+    """Return image sides about half as long, of whole patches."""
+    patch = getattr(config, "patch_size", 1)
+    patch = (
+        patch if isinstance(patch, int) else 1
+    )  # a pyramid's strides divide what it is halved to
+    return tuple(side // 2 // patch * patch for side in config.image_size)
 
 
 def shallow(depth):
@@ -125,7 +134,7 @@ def sight(model, batch):
     )
 
 
-def sight_of(peer, format_, batch):
+def sight_of(peer, format_, batch, config=None):
     """Look at a batch with a reference."""
     logits, levels = peer.see(peer.model, batch)
     taps = {
@@ -134,7 +143,7 @@ def sight_of(peer, format_, batch):
         else Tap(level.detach(), level.new_empty(len(level), 0, level.shape[1]))
         for name, level in levels.items()
     }
-    slopes = format_.load(gradients(peer.model, logits))
+    slopes = format_.load(gradients(peer.model, logits), config)
     return Sight(logits=logits.detach(), taps=taps, gradients=slopes)
 
 
@@ -147,7 +156,7 @@ def format_of(name, label):
 def loaded(name, config, label, weights):
     """Return a classifier of ours with the weights of another project."""
     model = classifier(config.build(), CLASSES).eval()
-    fill(model, format_of(name, label).load(weights))
+    fill(model, format_of(name, label).load(weights, config))
     return model
 
 
@@ -171,7 +180,7 @@ def compare(name, config) -> Iterator[Row]:
         format_, weights = format_of(name, peer.format), peer.model.state_dict()
         ours = loaded(name, config, peer.format, weights)
         check_two_ways(format_, weights, ours, peer.root)
-        found = errors(sight(ours, batch), sight_of(peer, format_, batch))
+        found = errors(sight(ours, batch), sight_of(peer, format_, batch, config))
         run_at = changes(name, config)
         if found["gradients"] > TOLERANCE["gradients"]:
             found["gradients"] = in_double(ours, peer, format_, batch)
@@ -192,7 +201,8 @@ def in_double(ours, peer, format_, batch):
     kink, and whole gradients differ; in double precision they do not, unless the networks do.
     """
     ours.double(), peer.model.double()
-    return errors(sight(ours, batch.double()), sight_of(peer, format_, batch.double()))["gradients"]
+    batch, config = batch.double(), ours.backbone.config
+    return errors(sight(ours, batch), sight_of(peer, format_, batch, config))["gradients"]
 
 
 def changes(name, config):

@@ -140,10 +140,11 @@ def of_classifier(
     """
 
     def read(golden: Golden) -> dict[str, torch.Tensor]:
-        model = classifier(config(golden).build(), classes(golden))
+        settings = config(golden)
+        model = classifier(settings.build(), classes(golden))
         module = importlib.import_module(f"{models.__name__}.{family}")
         formats = {f.name: f for f in module.FORMATS}
-        fill(model, formats[format_name].load(golden.weights))
+        fill(model, formats[format_name].load(golden.weights, settings))
         return {"logits": model.eval()(golden.image)}
 
     return read

@@ -15,9 +15,10 @@ pytestmark = pytest.mark.peers
 @pytest.mark.parametrize("name", ["pit_ti_distilled_224", "levit_128s", "tnt_ti_patch16_224"])
 def test_a_fresh_backbone_is_timm_s(name):
     torch.manual_seed(0)
-    ours = classifier(models.config(name).build(), 20).state_dict()
-    peer = FAMILIES[models.index()[name]].peers(name, models.config(name), 20)[0]()
-    theirs = format_of(name, peer.format).load(peer.model.state_dict())
+    config = models.config(name)
+    ours = classifier(config.build(), 20).state_dict()
+    peer = FAMILIES[models.index()[name]].peers(name, config, 20)[0]()
+    theirs = format_of(name, peer.format).load(peer.model.state_dict(), config)
     own = {n for n in theirs if n.startswith("head.") and n.endswith(".bias")}  # ours start at 0
     floats = [{n: t.float() for n, t in d.items() if n not in own} for d in (ours, theirs)]
     assert faults(*floats) == {}

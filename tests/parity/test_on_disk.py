@@ -28,10 +28,10 @@ def test_a_file_is_read_as_the_module_is(name, tmp_path):
     theirs.model.save_pretrained(tmp_path)
     written = load_file(tmp_path / "model.safetensors")
 
-    format_ = recognise(models.family(name).FORMATS, written)
+    format_ = recognise(models.family(name).FORMATS, written, config)
     assert format_.name == "transformers"
-    found = format_.load(written)
-    wanted = format_of(name, theirs.format).load(theirs.model.state_dict())
+    found = format_.load(written, config)
+    wanted = format_of(name, theirs.format).load(theirs.model.state_dict(), config)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[n], wanted[n]) for n in wanted)
-    assert format_.save(found, root=theirs.root).keys() == written.keys()
+    assert format_.save(found, root=theirs.root, config=config).keys() == written.keys()

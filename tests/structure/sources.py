@@ -150,9 +150,13 @@ def lines(node: ast.AST) -> int:
 
 
 def is_declarative(node: ast.AST) -> bool:
-    """Tell whether a statement is a table of variants or formats."""
-    made = dotted(node.value.func) if isinstance(getattr(node, "value", None), ast.Call) else None
-    return not {*assigned(node), made}.isdisjoint(tables.DECLARATIVE)
+    """Tell whether a statement is a table of variants or formats, or a function that makes one."""
+    value, kind = getattr(node, "value", None), None
+    made = dotted(value.func) if isinstance(value, ast.Call) else None
+    if isinstance(node, (ast.AnnAssign, *FUNCTIONS)):
+        said = node.annotation if isinstance(node, ast.AnnAssign) else node.returns
+        kind = dotted(said) if said else None
+    return not {*assigned(node), made, kind}.isdisjoint(tables.DECLARATIVE)
 
 
 def family_lines(source: Source) -> int:

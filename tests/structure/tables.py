@@ -88,7 +88,11 @@ DECLARATIVE = (
     "CLAIMS",
     "FORMATS",
     "Format",
-)  # tables: by their name or by what they make
+    "Rule",
+    "Rules",
+    "Tensors",
+    "View",
+)  # tables, and functions that make them: by their name or by what they make
 
 FAMILY_LINES = 250  # without its declarative tables
 FILE_LINES = 300
@@ -131,7 +135,10 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "pydantic": ("config.py",),
     "rich": ("",),
     "safetensors": ("",),
+    "simplejpeg": ("data/jpeg.py",),
+    "scipy": ("data/", "evaluation/"),
     "sklearn": ("data/",),
+    "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),
     "torchvision": ("adapters/", "data/", "tasks/"),
     "tyro": ("cli.py",),
@@ -143,8 +150,8 @@ DECORATORS = """
     total_ordering unique wraps
 """  # that only define
 PURE_CALLS = """
-    bytes dict enumerate field float frozenset int len list logging.getLogger max min namedtuple
-    partial range re.compile replace set slice sorted str sum tuple zip
+    bytes dict enumerate field float frozenset int len list logging.getLogger max min modules
+    namedtuple normed partial range re.compile replace set slice sorted str sum tuple within zip
 """  # that a file may make at its top; so it may constructors, which begin with a capital
 
 EXPORTS = "_HOMES"  # in __init__.py: public name -> module that defines it

@@ -12,7 +12,8 @@ from patchword.data import Frame, Mixing, Pixels, open_data
 from patchword.data.source import cache
 from patchword.engine.loop import gradient
 from patchword.errors import DataError
-from patchword.training.feed import Feed, scores
+from patchword.evaluation.answers import scores
+from patchword.training.feed import Feed
 from tests.engine.small import PLAIN, fresh, plan
 from tests.training.runs import photos
 
@@ -129,7 +130,7 @@ def test_a_training_says_what_it_skipped_and_goes_on(tmp_path, capsys):
     assert "1 unreadable" in said
     kept = json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))
     assert kept["validation"]["count"] == 29
-    found = evaluate(tmp_path / "run")
+    found = evaluate(tmp_path / "run").findings[0]
     assert found.count == 29 and broken[1] in found.unreadable[0]
     hurt(folder, 2)
     assert main([*words, "--workers", "0", "--out", str(tmp_path / "other")]) == 2

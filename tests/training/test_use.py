@@ -16,8 +16,7 @@ from patchword.data import Pixels, open_data
 from patchword.data.batches import EvalBatches
 from patchword.data.source import ArraySource
 from patchword.errors import ConfigError, DataError
-from patchword.training.feed import scores
-from patchword.training.use import relabelled
+from patchword.evaluation.answers import relabelled, scores
 from tests.training.runs import photos
 
 NAMES = ("cat", "dog", "hen")
@@ -41,33 +40,30 @@ def data(run):
 
 def test_it_learnt_something(run):
     """Else the tests below would compare guesses."""
-    assert evaluate(run).top1 > 0.8
+    assert evaluate(run)["top-1"].value > 0.8
 
 
 def test_evaluate_scores_what_the_training_scored(run, data):
     written = json.loads((run / "scores.json").read_text(encoding="utf-8"))["validation"]
-    for found in (evaluate(run), evaluate(run, data=str(data)), evaluate(run, split="validation")):
-        assert (found.count, found.top1, found.loss) == (
-            written["count"],
-            written["top1"],
-            written["loss"],
-        )
-    assert evaluate(run, split="train").count == 60
+    for found in (evaluate(run), evaluate(run, str(data)), evaluate(run, split="validation")):
+        count, top1, loss = found.findings[0].count, found["top-1"], found["loss"].value
+        assert (count, top1.value, loss) == (written["count"], written["top1"], written["loss"])
+        assert list(top1.interval) == written["interval"]
+    assert evaluate(run, split="train").findings[0].count == 60
     with pytest.raises(DataError, match="has no test pictures; it has: train, validation"):
         evaluate(run, split="test")
 
 
 def test_classes_may_come_in_another_order_or_be_missing(run, data, tmp_path):
     """The classes are numbered by the order of their names: without cats, hens would be dogs."""
-    whole = evaluate(run)
+    whole = evaluate(run).findings[0]
     shutil.copytree(data, tmp_path / "some")
     for split in ("train", "val"):
         shutil.rmtree(tmp_path / "some" / split / "cat")
-    some = evaluate(run, data=str(tmp_path / "some"))
+    some = evaluate(run, str(tmp_path / "some")).findings[0]
     assert some.count == 40
     assert some.confusion[0].tolist() == [0, 0, 0]
     assert some.confusion[1:].tolist() == whole.confusion[1:].tolist()
-    assert np.isnan(some.recall[0]) and some.recall[1:] == whole.recall[1:]
 
 
 def test_labels_are_numbered_as_the_model_does(run):
@@ -83,15 +79,18 @@ def test_a_class_that_the_model_does_not_know_is_named(run, data, tmp_path):
     for split in ("train", "val"):
         shutil.copytree(data / split / "cat", tmp_path / "more" / split / "ape")
     with pytest.raises(DataError, match="does not know the classes ape; it knows cat, dog, hen"):
-        evaluate(run, data=str(tmp_path / "more"))
+        evaluate(run, str(tmp_path / "more"))
 
 
 def test_a_model_without_a_run_must_be_told_the_data(run, data, tmp_path):
     save(load(run), tmp_path / "model")
-    with pytest.raises(ConfigError, match="name --data"):
+    with pytest.raises(ConfigError, match="name the data"):
         evaluate(tmp_path / "model")
-    found = evaluate(tmp_path / "model", data=str(data))
-    assert (found.top1, found.loss) == (evaluate(run).top1, evaluate(run).loss)
+    assert (
+        evaluate(tmp_path / "model", str(data)).findings[0].scores
+        == evaluate(run).findings[0].scores
+    )
+    assert not (tmp_path / "model" / "evaluation.json").exists()
 
 
 def test_predictions_are_evaluates_scores(run, data):
@@ -110,7 +109,7 @@ def test_predictions_are_evaluates_scores(run, data):
         assert sum(answer.probabilities) == pytest.approx(1)
     truth = [Path(file).parent.name for file in files]
     right = sum(answer.names[0] == name for answer, name in zip(answers, truth, strict=True))
-    assert right / len(files) == evaluate(run).top1
+    assert right / len(files) == evaluate(run)["top-1"].value
     single = model.predictor()(files[0])
     assert single.probabilities == pytest.approx(answers[0].probabilities, abs=1e-5)
 

@@ -10,6 +10,9 @@ from patchword.errors import ImageError
 
 Size = tuple[int, int]  # rows, columns
 
+SAMPLE = 16  # deep pictures that are decoded
+NARROW = 64  # levels: fewer are a sign that a window is missing
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCensus:
@@ -22,6 +25,7 @@ class SplitCensus:
     median: Size | None
     largest: Size | None
     modes: tuple[tuple[str, int], ...]  # Pillow's mode and how many have it, most frequent first
+    notes: tuple[tuple[str, int], ...]  # what the pixel contract does, and to how many of them
     unreadable: tuple[str, ...]  # a sentence each, by those looked at
 
 
@@ -35,27 +39,32 @@ class Census:
 
 
 def look(data: Data, *, limit: int = 2000) -> Census:
-    """Count pictures, and read the headers of at most `limit` of each split; decode none."""
+    """Count pictures, read the headers of at most `limit` of each split, decode a few deep ones."""
     return Census(
-        train=_look(data.train, limit),
-        validation=_look(data.validation, limit) if data.validation else None,
-        test=_look(data.test, limit) if data.test else None,
+        train=look_at(data.train, limit=limit),
+        validation=look_at(data.validation, limit=limit) if data.validation else None,
+        test=look_at(data.test, limit=limit) if data.test else None,
     )
 
 
-def _look(source: Source, limit: int) -> SplitCensus:
+def look_at(source: Source, *, limit: int = 2000) -> SplitCensus:
+    """Look at one split, as `look` does."""
     looked = min(len(source), limit)
     sizes: list[Size] = []
     modes: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
+    deep: list[int] = []
     unreadable: list[str] = []
     for index in np.linspace(0, len(source) - 1, looked).astype(int).tolist():
         try:
-            mode, size = source.header(index)
+            header = source.header(index)
         except ImageError as error:
             unreadable.append(str(error))
         else:
-            sizes.append(size)
-            modes[mode] += 1
+            sizes.append(header.size)
+            modes[header.mode] += 1
+            notes.update(header.notes)
+            deep.extend([index] if header.bits > 8 else [])
     sizes.sort(key=lambda size: (size[0] * size[1], size))
     return SplitCensus(
         count=len(source),
@@ -65,5 +74,26 @@ def _look(source: Source, limit: int) -> SplitCensus:
         median=sizes[len(sizes) // 2] if sizes else None,
         largest=sizes[-1] if sizes else None,
         modes=tuple(modes.most_common()),
+        notes=(*notes.most_common(), *_flat(source, deep)),
         unreadable=tuple(unreadable),
     )
+
+
+def said(name: str, split: SplitCensus) -> list[str]:
+    """Say what the pixel contract does to the pictures of a split, a line each."""
+    of = f"of {split.looked:,} {name} pictures"
+    return [f"{count:,} {of}: {note}" for note, count in split.notes]
+
+
+def _flat(source: Source, deep: list[int]) -> list[tuple[str, int]]:
+    """Note where pictures of more than 8 bits come out nearly of one level, by a few of them."""
+    spread = 0
+    for index in deep[:: max(1, len(deep) // SAMPLE)]:
+        try:
+            image = source.read(index)
+        except ImageError:
+            continue
+        spread = max(spread, int(image.max()) - int(image.min()))
+    if not 0 < spread < NARROW:
+        return []
+    return [(f"no more than {spread + 1} of 256 levels used; state pixels.window", len(deep))]

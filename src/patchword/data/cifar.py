@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from patchword.data.decode import Pixels
+from patchword.data.pixels import Pixels
 from patchword.data.source import ArraySource, Data
 from patchword.errors import DataError
 

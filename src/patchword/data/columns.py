@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from patchword.data.folder import SPLITS, SUFFIXES
+from patchword.data.folder import SPLITS
+from patchword.data.pixels import FORMATS
 from patchword.data.source import Kind
 from patchword.data.targets import as_number
 from patchword.errors import ConfigError, DataError, suggest
@@ -14,7 +15,7 @@ LABELS = "label labels class classes class_name category categories tag tags tar
 PARTS = "split subset partition"
 ROLES = ("path", "label", "value", "split", "separator")
 SEPARATORS = "|;"
-PICTURES = tuple(suffix for kind in SUFFIXES for suffix in SUFFIXES[kind])
+PICTURES = tuple(suffix for kind in FORMATS for suffix in FORMATS[kind])
 SPLIT_NAMES = {name: split for split in SPLITS for name in (*SPLITS[split], split)}
 
 

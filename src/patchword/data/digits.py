@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchword.data.decode import Pixels
+from patchword.data.pixels import Pixels
 from patchword.data.source import ArraySource, Data
 
 TRAIN = 1437

@@ -30,6 +30,8 @@ class Stream(IntEnum):
     MIX = 8
     SPLIT = 11
     BALANCE = 12
+    SHOTS = 16
+    CORRUPT = 17
 
 
 class Address(NamedTuple):

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from patchword.data.decode import Header, Pixels, decode, header
+from patchword.data.decode import Header, decode, header
+from patchword.data.pixels import FORMATS, Pixels
 from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.errors import DataError, ImageError
 
@@ -24,15 +25,6 @@ SPLITS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
-}
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 LAYOUT = "wanted: one folder per class, each with pictures, in train/ (and val/, test/) or directly"
 
@@ -138,7 +130,7 @@ def _hidden(name: str) -> bool:
 
 def suffixes_of(pixels: Pixels) -> tuple[str, ...]:
     """Return the suffixes of the files that a contract reads."""
-    return tuple(s for name in pixels.formats for s in SUFFIXES.get(name, ()))
+    return tuple(s for name in pixels.formats for s in FORMATS[name])
 
 
 def scan(root: Path, split: Path, suffixes: tuple[str, ...]) -> Found:

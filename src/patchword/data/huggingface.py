@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from patchword.data.columns import LABELS, Columns, called
-from patchword.data.decode import Pixels
 from patchword.data.folder import SPLITS
 from patchword.data.parquet import IMAGES, ArrowSource, encoded
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data, divided
 from patchword.data.targets import Row, labelled, note
 from patchword.errors import DataError

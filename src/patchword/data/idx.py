@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from patchword.data.decode import Pixels
+from patchword.data.pixels import Pixels
 from patchword.data.source import ArraySource, Data
 from patchword.errors import DataError
 

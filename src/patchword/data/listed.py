@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from patchword.data.columns import PICTURES, SPLIT_NAMES, Columns, is_picture, recognised
-from patchword.data.decode import Pixels
 from patchword.data.folder import FolderSource
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data, divided
 from patchword.data.targets import Fault, Row, labelled, note
 from patchword.errors import DataError

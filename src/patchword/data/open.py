@@ -7,7 +7,6 @@ from pathlib import Path
 
 from patchword.data.cifar import find_cifar, open_cifar
 from patchword.data.columns import Columns, columns_from
-from patchword.data.decode import Pixels
 from patchword.data.digits import open_digits
 from patchword.data.folder import open_folder
 from patchword.data.huggingface import PREFIX as HF
@@ -15,6 +14,7 @@ from patchword.data.huggingface import cached, find_saved, open_saved
 from patchword.data.idx import find_idx, open_idx
 from patchword.data.listed import TABLES, find_lists, open_lists
 from patchword.data.parquet import find_parquet, open_parquet
+from patchword.data.pixels import Pixels
 from patchword.data.shards import find_shards, is_pattern, open_shards
 from patchword.data.source import Data
 from patchword.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from patchword.data.decode import Header, Pixels, decode, header
+from patchword.data.decode import Header, decode, header
 from patchword.data.idx import read_classes
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data, Source, Targets, digest
 from patchword.errors import DataError, ImageError
 

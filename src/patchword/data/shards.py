@@ -19,7 +19,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchword.data.columns import LABELS, PICTURES, SPLIT_NAMES, Columns, called
-from patchword.data.decode import Header, Pixels, decode, header
+from patchword.data.decode import Header, decode, header
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.data.targets import Fault, Row, labelled, note
 from patchword.errors import DataError, ImageError

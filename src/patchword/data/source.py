@@ -143,6 +143,37 @@ class Subset(Source):
         return digest([self.source.fingerprint()], [self.indices])
 
 
+class Joined(Source):
+    """The pictures of several sources of the same classes, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self.channels, self.classes = sources[0].channels, sources[0].classes
+        self.labels, self.kind = np.concatenate([s.labels for s in sources]), sources[0].kind
+        rows = [source.targets for source in sources if source.targets is not None]
+        self.targets = np.concatenate(rows) if rows else None
+        self.ends = np.cumsum([len(source) for source in sources])
+
+    def _place(self, index: int) -> tuple[Source, int]:
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        return self.sources[number], index - int(self.ends[number]) + len(self.sources[number])
+
+    def read(self, index: int) -> UInt8[Tensor, "c h w"]:
+        source, place = self._place(index)
+        return source.read(place)
+
+    def header(self, index: int) -> Header:
+        source, place = self._place(index)
+        return source.header(place)
+
+    def name(self, index: int) -> str:
+        source, place = self._place(index)
+        return source.name(place)
+
+    def fingerprint(self) -> str:
+        return digest([source.fingerprint() for source in self.sources], [])
+
+
 class CachedSource(ArraySource):
     """A source whose pictures have all been decoded; they keep their names and headers."""
 

@@ -9,8 +9,8 @@ The classes are called as their folders: by WordNet's numbers.
 
 from pathlib import Path
 
-from patchword.data.decode import Pixels
 from patchword.data.folder import FolderSource, scan, suffixes_of
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data
 from patchword.data.targets import Fault, Row, labelled, note
 from patchword.errors import DataError

@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchword.data.cifar import find_cifar, open_cifar
-from patchword.data.decode import Header, Pixels, decode, header
+from patchword.data.decode import Header, decode, header
 from patchword.data.idx import find_idx, open_idx
+from patchword.data.pixels import Pixels
 from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.errors import DataError, ImageError, suggest
 

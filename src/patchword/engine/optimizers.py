@@ -8,19 +8,30 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from patchword.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
     """How weights are moved."""
 
-    name: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    name: Literal["adamw", "adam", "sgd", "muon", "schedule_free_adamw", "schedule_free_sgd"] = (
+        "adamw"
+    )
     lr: float = 1e-3  # peak; for `lr_batch` images per step where that is set, else as it is
     lr_batch: int | None = None  # the rate grows in proportion to the batch from here
     weight_decay: float = 0.05  # of matrices and kernels; norms, biases, positions, tokens: none
     betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9  # of SGD and Muon
+    momentum: float = 0.9  # of SGD and Muon; of schedule-free ones their beta
+    sharpness: float = 0.0  # SAM's rho, around any of them; a step then costs two gradients
     clip: float | None = None  # largest norm of the gradient
     layer_decay: float = 1.0  # each part of the spine learns at this times the rate of the next
+
+    def __post_init__(self) -> None:
+        if self.sharpness < 0:
+            raise ConfigError(f"sharpness is {self.sharpness}; wanted: 0 or more")
+        if self.name.startswith("schedule_free") and not 0 < self.momentum < 1:
+            raise ConfigError(f"momentum is {self.momentum}; wanted: above 0 and below 1")
 
     def peak(self, batch_size: int) -> float:
         """Return the peak rate for a number of images per step."""
@@ -70,6 +81,15 @@ def optimizer(
     peak = optim.peak(batch_size)
     for group in parameters:
         group["peak"] = group["lr"] = peak * float(str(group.pop("share")))
+    made = _made(optim, parameters)
+    if not optim.sharpness:
+        return made
+    from patchword.optim.sam import SAM
+
+    return SAM(made, optim.sharpness)
+
+
+def _made(optim: Optim, parameters: list[dict[str, object]]) -> Optimizer:
     match optim.name:
         case "adamw":
             return torch.optim.AdamW(parameters, betas=optim.betas, fused=True)
@@ -81,3 +101,8 @@ def optimizer(
             from patchword.optim.muon import Muon
 
             return Muon(parameters, momentum=optim.momentum, betas=optim.betas)
+        case "schedule_free_adamw" | "schedule_free_sgd":
+            from patchword.optim.schedule_free import ScheduleFree
+
+            beta2 = optim.betas[1] if optim.name == "schedule_free_adamw" else None
+            return ScheduleFree(parameters, momentum=optim.momentum, beta2=beta2)

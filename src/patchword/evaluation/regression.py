@@ -1,41 +1,38 @@
 """Scores of values: mean absolute and squared errors, and the share of variance explained."""
 
 from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchword.evaluation.scored import Scored, mean, percentiles, resampled
+from patchword.data import Kind
+from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
+from patchword.evaluation.resampled import mean, percentiles, resampled
+
+Interval: TypeAlias = tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionScores(Scored):
-    """How well values were told, in their own units; intervals are of 95 %.
+class Regression:
+    """How well values were told, in their own units; intervals are of 95 %."""
 
-    The loss is the mean squared error, in deviations of the training pictures.
-    """
-
+    count: int  # pictures that were scored
     r2: float  # 1 less the share of the variance that is left; the mean over the values
+    interval: Interval  # of `r2`
     mae: tuple[float, ...]  # mean absolute error of each value
-    mae_interval: tuple[tuple[float, float], ...]
+    mae_interval: tuple[Interval, ...]
     rmse: tuple[float, ...]  # root of the mean squared error of each value
-    rmse_interval: tuple[tuple[float, float], ...]
-
-    @property
-    def main(self) -> tuple[str, float]:
-        return "R2", self.r2
-
-    @property
-    def others(self) -> dict[str, float]:
-        return {"MAE": mean(np.array(self.mae)), "RMSE": mean(np.array(self.rmse))}
+    rmse_interval: tuple[Interval, ...]
+    loss: float  # mean squared error, in deviations of the training pictures
 
 
 def regression(
     answers: Float[Tensor, "n values"],
     targets: Float[Tensor, "n values"],
     std: tuple[float, ...],
-) -> RegressionScores:
+) -> Regression:
     """Score values, both in their own units.
 
     Args:
@@ -47,7 +44,7 @@ def regression(
     error = answers.double().numpy() - truth
     once, drawn = np.ones((1, len(truth))), resampled(len(truth))
     absolute, squared = np.abs(error), error**2
-    return RegressionScores(
+    return Regression(
         count=len(truth),
         r2=float(explained(error, truth, once)[0]),
         interval=percentiles(explained(error, truth, drawn)),
@@ -81,3 +78,41 @@ def explained(
     varies = variance > 1e-12 * (truth**2).mean(axis=0)
     shares = np.where(varies, 1 - left / np.where(varies, variance, 1), np.nan)
     return np.array([mean(row) for row in shares])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors(Protocol):
+    """R2 over all values; the mean absolute and squared errors of each."""
+
+    wants: ClassVar[tuple[Kind, ...]] = ("values",)
+
+    def __call__(self, subject: Subject, data: Judged) -> Finding:
+        """Score the model's own answers."""
+        answers, scale = subject.answers(data.test), subject.card.scale
+        assert answers.targets is not None and scale is not None
+        found = regression(scale.restored(answers.logits), answers.targets, scale.std)
+        names = subject.card.classes if len(found.mae) > 1 else None
+        figures = (
+            ("MAE", found.mae, found.mae_interval),
+            ("RMSE", found.rmse, found.rmse_interval),
+        )
+        return Finding(
+            data=data.name,
+            split=data.split,
+            count=found.count,
+            scores=(
+                Score(name="R2", value=found.r2, interval=found.interval, unit="number"),
+                *(
+                    Score(name=name, value=error, interval=interval, under=value, unit="number")
+                    for name, errors, intervals in figures
+                    for value, error, interval in zip(
+                        names or ("",), errors, intervals, strict=True
+                    )
+                ),
+                Score(name="loss", value=found.loss, unit="number"),
+            ),
+            unreadable=answers.unreadable,
+        )
+
+
+PROTOCOL = Errors()

@@ -3,34 +3,40 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchword.evaluation.scored import Scored
+from patchword.evaluation.protocol import ClassScore, Finding, Judged, Protocol, Score, Subject
 
 
-@dataclass(frozen=True, kw_only=True)
-class TopK(Scored):
-    """How well pictures were classified; the loss is cross-entropy, in nats."""
+@dataclass(frozen=True)
+class TopK:
+    """How well pictures were classified. Shares are from 0 to 1."""
 
+    count: int  # pictures that were scored
     top1: float
     top5: float  # of all, where there are fewer classes than 5
+    interval: tuple[float, float]  # of `top1`, 95 %
+    loss: float  # mean cross-entropy, in nats
     recall: tuple[float, ...]  # per class; nan where it has no picture
     precision: tuple[float, ...]  # per class; nan where it was never answered
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
 
-    @property
-    def main(self) -> tuple[str, float]:
-        return "top-1", self.top1
 
-    @property
-    def others(self) -> dict[str, float]:
-        return {"top-5": self.top5}
+def topk(
+    scores: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    shares: Float[Tensor, "n classes"] | None = None,
+) -> TopK:
+    """Score logits against labels.
 
-
-def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:
-    """Score logits against labels."""
+    Args:
+        scores: logits.
+        labels: the class of each picture.
+        shares: of the classes, where more is known: the loss is against them.
+    """
     count, classes = scores.shape
     ranked = scores.topk(min(5, classes), dim=1).indices
     right = ranked == labels[:, None]
@@ -38,8 +44,8 @@ def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels.numpy(), ranked[:, 0].numpy()), 1)
     hits, truths, answers = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    log_probabilities = scores.double().log_softmax(dim=1)
-    loss = -log_probabilities.gather(1, labels[:, None]).mean().item()
+    truth = labels if shares is None else shares.double()
+    loss = F.cross_entropy(scores.double(), truth).item()
     return TopK(
         count=count,
         top1=top1,
@@ -64,3 +70,30 @@ def wilson(hits: int, count: int, z: float = 1.959963984540054) -> tuple[float, 
 
 def _shares(hits: NDArray[np.int64], of: NDArray[np.int64]) -> tuple[float, ...]:
     return tuple(int(h) / int(n) if n else float("nan") for h, n in zip(hits, of, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(Protocol):
+    """Share of right answers, the first and among the first five, and the cross-entropy."""
+
+    def __call__(self, subject: Subject, data: Judged) -> Finding:
+        """Score the model's own answers."""
+        answers = subject.answers(data.test)
+        found = topk(answers.logits, answers.labels, answers.targets)
+        counts = found.confusion.sum(axis=1).tolist()
+        return Finding(
+            data=data.name,
+            split=data.split,
+            count=found.count,
+            scores=(
+                Score(name="top-1", value=found.top1, interval=found.interval),
+                Score(name="top-5", value=found.top5),
+                Score(name="loss", value=found.loss, unit="number"),
+            ),
+            unreadable=answers.unreadable,
+            per_class=tuple(map(ClassScore, counts, found.recall, found.precision)),
+            confusion=found.confusion,
+        )
+
+
+PROTOCOL = Accuracy()

@@ -1,6 +1,7 @@
 """Dot-product attention, and what every other operator that mixes values has in common with it."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -48,8 +49,26 @@ class Operator(nn.Module):
     linear: bool = True
 
 
+FEW = 1024  # keys, up to which a map of weights is no burden to memory
+
+
+@cache
+def products_win() -> bool:
+    """Return whether two products and a softmax outrun torch's fused kernel in bfloat16 here.
+
+    They do where a processor multiplies bfloat16 in AVX-512 and has no AMX: forward by up to 2,
+    forward and backward by up to 4 (benchmarks/attention.py).
+    """
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16")) and not able.get("amx_tile")
+
+
 class Attend(Operator):
     """softmax(q k' / sqrt(c) + bias) v, without parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = products_win()
 
     def forward(
         self,
@@ -62,7 +81,20 @@ class Attend(Operator):
 
         `bias` broadcasts to (b h n m); a boolean one is True where a query may attend to a key.
         """
+        if self.unfused(q, k, v, bias):
+            return self.weights(q, k, v, bias) @ v
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    def unfused(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
+        """Return whether the weights are best worked out: a matter of speed alone.
+
+        On a CPU torch's fused kernel takes no values wider than the queries and learns no bias.
+        """
+        if q.device.type != "cpu":
+            return False
+        learned = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+        narrow = self.products and q.dtype == torch.bfloat16 and k.shape[-2] <= FEW
+        return learned or narrow or v.shape[-1] != q.shape[-1]
 
     def weights(
         self,
@@ -72,10 +104,12 @@ class Attend(Operator):
         bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "b h n m"]:
         """Work the softmax out."""
-        scores = q @ k.mT * q.shape[-1] ** -0.5
-        if bias is not None and bias.dtype == torch.bool:
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT
+        if bias is None:
+            return scores.softmax(-1)
+        if bias.dtype == torch.bool:
             return scores.masked_fill(~bias, -torch.inf).softmax(-1).masked_fill(~bias, 0)
-        return (scores if bias is None else scores + bias).softmax(-1)
+        return (scores + bias.to(scores.dtype)).softmax(-1)
 
 
 class Attention(nn.Module):

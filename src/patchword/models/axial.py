@@ -21,7 +21,7 @@ from patchword.errors import ShapeError
 from patchword.features import Features
 from patchword.layers import Fitted, Grid, Operator, strided
 from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
-from patchword.weights import Format, Rule, View
+from patchword.weights import Format, Rule, View, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,36 +84,25 @@ def indices(config: AxialConfig) -> dict[str, Tensor]:
 LINE = View(lambda kernel: kernel[..., None], lambda kernel: kernel[..., 0])
 """Their convolution has one axis, ours two."""
 
+AXIS = (
+    Rule("qkv_transform.*", "qkv.*", LINE),
+    Rule("relative", "attend.codes.table"),
+    *modules({"bn_qkv": "norm_qkv", "bn_similarity": "attend.norm", "bn_output": "norm"}),
+)
+
 FORMATS = (
     Format(
         "authors",
         Rule("conv1.*", "stem.conv.conv.*"),
         Rule("bn1.*", "stem.conv.norm.*"),
-        *(
-            Rule(f"layer{i + 1}.#.{theirs}", f"stages.{i}.#.{ours}")
-            for i in range(4)
-            for theirs, ours in (
-                ("conv_down.*", "branch.down.conv.*"),
-                ("bn1.*", "branch.down.norm.*"),
-                ("conv_up.*", "branch.up.conv.*"),
-                ("bn2.*", "branch.up.norm.*"),
-                ("downsample.0.*", "shortcut.conv.*"),
-                ("downsample.1.*", "shortcut.norm.*"),
-            )
-        ),
-        *(
-            Rule(
-                f"layer{i + 1}.#.{axis}_block.{theirs}", f"stages.{i}.#.branch.{name}.{ours}", view
-            )
-            for i in range(4)
-            for axis, name in (("hight", "height"), ("width", "width"))
-            for theirs, ours, view in (
-                ("qkv_transform.*", "qkv.*", LINE),
-                ("bn_qkv.*", "norm_qkv.*", None),
-                ("relative", "attend.codes.table", None),
-                ("bn_similarity.*", "attend.norm.*", None),
-                ("bn_output.*", "norm.*", None),
-            )
+        *within(
+            "layer{#+1}.#",
+            "stages.#.#",
+            *within("hight_block", "branch.height", *AXIS),
+            *within("width_block", "branch.width", *AXIS),
+            *modules({"conv_down": "branch.down.conv", "bn1": "branch.down.norm"}),
+            *modules({"conv_up": "branch.up.conv", "bn2": "branch.up.norm"}),
+            *modules({"downsample.0": "shortcut.conv", "downsample.1": "shortcut.norm"}),
         ),
         head=(Rule("fc.*", "head.label.*"),),
         ignore=("layer#.#.hight_block.flatten_index", "layer#.#.width_block.flatten_index"),

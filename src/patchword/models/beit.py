@@ -33,7 +33,7 @@ from patchword.layers import (
     split_heads,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,54 @@ CLAIMS = {
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
+ON_DISK = {
+    "shared": "encoder.relative_position_bias",
+    "layer": "encoder.layer.#",
+    "bias": "attention.attention.relative_position_bias",
+    **{part: f"attention.attention.{part}" for part in ("query", "key", "value")},
+    "output": "attention.output.dense",
+    **{"fc1": "intermediate.dense", "fc2": "output.dense"},
+}
+IN_MEMORY = {
+    **{"shared": "shared_position_bias", "layer": "layers.#", "bias": "relative_position_bias"},
+    **{part: f"attention.{part[0]}_proj" for part in ("query", "key", "value")},
+    **{"output": "attention.o_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"},
+}
+
+
+def transformers_format(name: str, names: dict[str, str]) -> Format:
+    """Return transformers' names, which are others in a file than in a module."""
+    table, index = "relative_position_bias_table", "relative_position_index"
+    weights = tuple(f"{names[part]}.weight" for part in ("query", "key", "value"))
+    return Format(
+        name,
+        Rule("embeddings.cls_token", "stem.class_token.token"),
+        Rule("embeddings.position_embeddings", "stem.position.table"),
+        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
+        Rule(f"{names['shared']}.{table}", "stem.bias.table"),
+        *within(
+            names["layer"],
+            "blocks.#",
+            Rule(f"{names['bias']}.{table}", "attn.bias.table"),
+            Rule(f"{names['query']}.bias", "attn.q_bias"),
+            Rule(f"{names['value']}.bias", "attn.v_bias"),
+            Rule(weights, "attn.qkv.weight"),
+            Rule("lambda_#", "ls#.gamma"),
+            *modules({"layernorm_before": "norm1", "layernorm_after": "norm2"}),
+            *modules({names["output"]: "attn.proj"}),
+            *modules({names["fc1"]: "mlp.fc1", names["fc2"]: "mlp.fc2"}),
+        ),
+        *modules({"layernorm": "norm", "pooler.layernorm": "fc_norm"}),
+        head=(Rule("classifier.*", "head.label.*"),),
+        root=("beit.",),
+        ignore=(
+            "embeddings.mask_token",
+            f"{names['shared']}.{index}",
+            f"{names['layer']}.{names['bias']}.{index}",
+        ),
+    )
+
+
 FORMATS = (
     Format(
         "timm",  # and the authors', who keep the tables of indices too
@@ -95,17 +143,15 @@ FORMATS = (
         Rule("pos_embed", "stem.position.table"),
         Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
         Rule("rel_pos_bias.relative_position_bias_table", "stem.bias.table"),
-        Rule("blocks.#.attn.relative_position_bias_table", "blocks.#.attn.bias.table"),
-        Rule("blocks.#.attn.q_bias", "blocks.#.attn.q_bias"),
-        Rule("blocks.#.attn.v_bias", "blocks.#.attn.v_bias"),
-        Rule("blocks.#.attn.qkv.*", "blocks.#.attn.qkv.*"),
-        Rule("blocks.#.attn.proj.*", "blocks.#.attn.proj.*"),
-        Rule("blocks.#.gamma_1", "blocks.#.ls1.gamma"),
-        Rule("blocks.#.gamma_2", "blocks.#.ls2.gamma"),
-        Rule("blocks.#.norm#.*", "blocks.#.norm#.*"),
-        Rule("blocks.#.mlp.*", "blocks.#.mlp.*"),
-        Rule("norm.*", "norm.*"),
-        Rule("fc_norm.*", "fc_norm.*"),
+        *within(
+            "blocks.#",
+            "blocks.#",
+            Rule("attn.relative_position_bias_table", "attn.bias.table"),
+            Rule("gamma_#", "ls#.gamma"),
+            *(Rule(f"attn.{part}", f"attn.{part}") for part in ("q_bias", "v_bias")),
+            *modules({part: part for part in ("attn.qkv", "attn.proj", "norm#", "mlp")}),
+        ),
+        *modules({"norm": "norm", "fc_norm": "fc_norm"}),
         head=(Rule("head.*", "head.label.*"),),
         ignore=(
             "mask_token",
@@ -113,75 +159,8 @@ FORMATS = (
             "blocks.#.attn.relative_position_index",
         ),
     ),
-    Format(
-        "transformers",
-        Rule("embeddings.cls_token", "stem.class_token.token"),
-        Rule("embeddings.position_embeddings", "stem.position.table"),
-        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
-        Rule("encoder.relative_position_bias.relative_position_bias_table", "stem.bias.table"),
-        Rule(
-            "encoder.layer.#.attention.attention.relative_position_bias.relative_position_bias_table",
-            "blocks.#.attn.bias.table",
-        ),
-        Rule("encoder.layer.#.attention.attention.query.bias", "blocks.#.attn.q_bias"),
-        Rule("encoder.layer.#.attention.attention.value.bias", "blocks.#.attn.v_bias"),
-        Rule(
-            tuple(
-                f"encoder.layer.#.attention.attention.{part}.weight"
-                for part in ("query", "key", "value")
-            ),
-            "blocks.#.attn.qkv.weight",
-        ),
-        Rule("encoder.layer.#.attention.output.dense.*", "blocks.#.attn.proj.*"),
-        Rule("encoder.layer.#.lambda_1", "blocks.#.ls1.gamma"),
-        Rule("encoder.layer.#.lambda_2", "blocks.#.ls2.gamma"),
-        Rule("encoder.layer.#.layernorm_before.*", "blocks.#.norm1.*"),
-        Rule("encoder.layer.#.layernorm_after.*", "blocks.#.norm2.*"),
-        Rule("encoder.layer.#.intermediate.dense.*", "blocks.#.mlp.fc1.*"),
-        Rule("encoder.layer.#.output.dense.*", "blocks.#.mlp.fc2.*"),
-        Rule("layernorm.*", "norm.*"),
-        Rule("pooler.layernorm.*", "fc_norm.*"),
-        head=(Rule("classifier.*", "head.label.*"),),
-        root=("beit.",),
-        ignore=(
-            "embeddings.mask_token",
-            "encoder.relative_position_bias.relative_position_index",
-            "encoder.layer.#.attention.attention.relative_position_bias.relative_position_index",
-        ),
-    ),
-    Format(
-        "transformers in memory",
-        Rule("embeddings.cls_token", "stem.class_token.token"),
-        Rule("embeddings.position_embeddings", "stem.position.table"),
-        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
-        Rule("shared_position_bias.relative_position_bias_table", "stem.bias.table"),
-        Rule(
-            "layers.#.relative_position_bias.relative_position_bias_table",
-            "blocks.#.attn.bias.table",
-        ),
-        Rule("layers.#.attention.q_proj.bias", "blocks.#.attn.q_bias"),
-        Rule("layers.#.attention.v_proj.bias", "blocks.#.attn.v_bias"),
-        Rule(
-            tuple(f"layers.#.attention.{part}_proj.weight" for part in "qkv"),
-            "blocks.#.attn.qkv.weight",
-        ),
-        Rule("layers.#.attention.o_proj.*", "blocks.#.attn.proj.*"),
-        Rule("layers.#.lambda_1", "blocks.#.ls1.gamma"),
-        Rule("layers.#.lambda_2", "blocks.#.ls2.gamma"),
-        Rule("layers.#.layernorm_before.*", "blocks.#.norm1.*"),
-        Rule("layers.#.layernorm_after.*", "blocks.#.norm2.*"),
-        Rule("layers.#.mlp.fc1.*", "blocks.#.mlp.fc1.*"),
-        Rule("layers.#.mlp.fc2.*", "blocks.#.mlp.fc2.*"),
-        Rule("layernorm.*", "norm.*"),
-        Rule("pooler.layernorm.*", "fc_norm.*"),
-        head=(Rule("classifier.*", "head.label.*"),),
-        root=("beit.",),
-        ignore=(
-            "embeddings.mask_token",
-            "shared_position_bias.relative_position_index",
-            "layers.#.relative_position_bias.relative_position_index",
-        ),
-    ),
+    transformers_format("transformers", ON_DISK),
+    transformers_format("transformers in memory", IN_MEMORY),
 )
 
 

@@ -67,8 +67,6 @@ PREPROCESSING = Frame(
     std=(0.5, 0.5, 0.5),
 )
 
-UNITS = 36  # the longest stage
-
 FORMATS = (
     Format(
         "timm",
@@ -85,10 +83,7 @@ FORMATS = (
     Format(
         "transformers",
         Rule("embedder.convolution.weight", "stem.conv.weight"),
-        Rule(
-            "encoder.stages.#.layers.#.downsample.conv.weight",
-            "stages.#.#.downsample.weight",
-        ),
+        Rule("encoder.stages.#.layers.#.downsample.conv.weight", "stages.#.#.downsample.weight"),
         Rule("encoder.stages.#.layers.#.norm#.*", "stages.#.#.gn#.*"),
         Rule("encoder.stages.#.layers.#.conv#.weight", "stages.#.#.conv#.weight"),
         Rule("norm.*", "norm.*"),
@@ -98,11 +93,7 @@ FORMATS = (
     Format(
         "authors",
         Rule("root.conv.weight", "stem.conv.weight"),
-        *(
-            Rule(f"body.block{stage + 1}.unit{unit + 1:02d}.*", f"stages.{stage}.{unit}.*")
-            for stage in range(4)
-            for unit in range(UNITS)
-        ),
+        Rule("body.block{#+1}.unit{#+1:02}.*", "stages.#.#.*"),
         Rule("head.gn.*", "norm.*"),
         head=(
             Rule("head.conv.weight", "head.label.weight", POINTWISE),

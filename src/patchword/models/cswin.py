@@ -32,7 +32,7 @@ from patchword.layers import (
     to_tokens,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 EPS = 1e-5  # of every layer norm
 
@@ -93,18 +93,12 @@ FORMATS = (
         "authors",
         Rule("stage1_conv_embed.0.*", "stages.0.embed.conv.*"),
         Rule("stage1_conv_embed.2.*", "stages.0.embed.norm.*"),
-        *(Rule(f"merge{i}.*", f"stages.{i}.embed.*") for i in (1, 2, 3)),
-        *(
-            Rule(f"stage{i + 1}.#.{theirs}", f"stages.{i}.blocks.#.{ours}")
-            for i in range(4)
-            for theirs, ours in (
-                ("qkv.*", "attn.qkv.*"),
-                ("attns.#.get_v.*", "attn.branches.#.lepe.*"),
-                ("proj.*", "attn.proj.*"),
-                ("norm1.*", "norm1.*"),
-                ("norm2.*", "norm2.*"),
-                ("mlp.*", "mlp.*"),
-            )
+        Rule("merge#.*", "stages.#.embed.*"),
+        *within(
+            "stage{#+1}.#",
+            "stages.#.blocks.#",
+            *modules({"qkv": "attn.qkv", "attns.#.get_v": "attn.branches.#.lepe"}),
+            *modules({"proj": "attn.proj", "norm1": "norm1", "norm2": "norm2", "mlp": "mlp"}),
         ),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),

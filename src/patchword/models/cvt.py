@@ -31,7 +31,7 @@ from patchword.layers import (
     to_tokens,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,8 @@ PREPROCESSING = Frame(
     image_size=(224, 224), crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
 
-LAYER = "encoder.stages.#.layers.#"
+PARTS = ("query", "key", "value")
+PROJECTION = "convolution_projection"
 FORMATS = (
     Format(
         "authors",
@@ -103,35 +104,37 @@ FORMATS = (
     ),
     Format(
         "transformers",
-        Rule("encoder.stages.#.cls_token", "stages.#.embed.class_token"),
-        *(
-            Rule(
-                f"encoder.stages.#.embedding.convolution_embeddings.{theirs}.*",
-                f"stages.#.embed.{ours}.*",
-            )
-            for theirs, ours in (("projection", "proj"), ("normalization", "norm"))
+        *within(
+            "encoder.stages.#",
+            "stages.#",
+            Rule("cls_token", "embed.class_token"),
+            *within(
+                "embedding.convolution_embeddings",
+                "embed",
+                *modules({"projection": "proj", "normalization": "norm"}),
+            ),
+            *within(
+                "layers.#.attention",
+                "blocks.#.attn",
+                *(
+                    rule
+                    for part in PARTS
+                    for rule in within(
+                        f"attention.{PROJECTION}_{part}.{PROJECTION}",
+                        f"conv_proj_{part[0]}",
+                        *modules({"convolution": "conv", "normalization": "bn"}),
+                    )
+                ),
+                *modules({f"attention.projection_{part}": f"proj_{part[0]}" for part in PARTS}),
+                Rule("output.dense.*", "proj.*"),
+            ),
+            *within(
+                "layers.#",
+                "blocks.#",
+                *modules({"layernorm_before": "norm1", "layernorm_after": "norm2"}),
+                *modules({"intermediate.dense": "mlp.fc1", "output.dense": "mlp.fc2"}),
+            ),
         ),
-        *(
-            Rule(
-                f"{LAYER}.attention.attention.convolution_projection_{whole}"
-                f".convolution_projection.{theirs}.*",
-                f"stages.#.blocks.#.attn.conv_proj_{whole[0]}.{ours}.*",
-            )
-            for whole in ("query", "key", "value")
-            for theirs, ours in (("convolution", "conv"), ("normalization", "bn"))
-        ),
-        *(
-            Rule(
-                f"{LAYER}.attention.attention.projection_{whole}.*",
-                f"stages.#.blocks.#.attn.proj_{whole[0]}.*",
-            )
-            for whole in ("query", "key", "value")
-        ),
-        Rule(f"{LAYER}.attention.output.dense.*", "stages.#.blocks.#.attn.proj.*"),
-        Rule(f"{LAYER}.layernorm_before.*", "stages.#.blocks.#.norm1.*"),
-        Rule(f"{LAYER}.layernorm_after.*", "stages.#.blocks.#.norm2.*"),
-        Rule(f"{LAYER}.intermediate.dense.*", "stages.#.blocks.#.mlp.fc1.*"),
-        Rule(f"{LAYER}.output.dense.*", "stages.#.blocks.#.mlp.fc2.*"),
         head=(  # their last norm stands outside the backbone
             Rule("layernorm.*", "backbone.norm.*"),
             Rule("classifier.*", "head.label.*"),

@@ -7,10 +7,11 @@ Departures none
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from functools import partial
+from itertools import accumulate, count, pairwise
 from typing import Literal
 
 import torch
@@ -34,7 +35,7 @@ from patchword.layers import (
     split_heads,
     to_tokens,
 )
-from patchword.weights import POINTWISE, Format, Rule, View, counted, normed
+from patchword.weights import POINTWISE, Format, Rule, Rules, Tensors, View, modules, normed, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,154 +104,134 @@ CLAIMS = {
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
-
 ACTS = {"hard_swish": nn.Hardswish, "silu": nn.SiLU}
 
 
-def indices(config: LeViTConfig) -> dict[str, Tensor]:
+def indices(config: LeViTConfig) -> Tensors:
     """Return the tables of offsets that the authors' files hold."""
     found: dict[str, Tensor] = {}
     cells = grids(config)
-    for stage, depth in enumerate(config.depth):
-        if stage:
-            found[f"blocks.{2 * len(found)}"] = offset_index(cells[stage - 1], stride=2)
-        for _ in range(depth):
-            found[f"blocks.{2 * len(found)}.m"] = offset_index(cells[stage])
+    for number, stage, row in places(config):
+        if row < 0:
+            found[f"blocks.{2 * number}"] = offset_index(cells[stage - 1], stride=2)
+        else:
+            found[f"blocks.{2 * number}.m"] = offset_index(cells[stage])
     return {f"{name}.attention_bias_idxs": index for name, index in found.items()}
 
 
+def places(config: LeViTConfig) -> Iterator[tuple[int, int, int]]:
+    """Yield the number of each block, its stage, and its row there; -1 if it leads there."""
+    numbers = count()
+    for stage, depth in enumerate(config.depth):
+        for row in range(-1 if stage else 0, depth):
+            yield next(numbers), stage, row
+
+
+def timm_format(name: str, view: View) -> Format:
+    """Return timm's names, by stage; `view` is of the blocks' linear maps."""
+    parts = {"qkv": "branch.qkv", "proj.ln": "branch.proj"}
+    leads = {"kv": "kv", "q.ln": "q", "proj.ln": "proj"}
+    block = (
+        *within("attn", "attn", *normed(parts, "linear", "bn", view)),
+        *within("attn_downsample", "shrink", *normed(leads, "linear", "bn", view)),
+        *normed({"mlp.ln1": "mlp.branch.fc1", "mlp.ln2": "mlp.branch.fc2"}, "linear", "bn", view),
+        Rule("attn.attention_biases", "attn.branch.bias.table"),
+        Rule("attn_downsample.attention_biases", "shrink.bias.table"),
+    )
+    return Format(
+        name,
+        *normed({"stem.conv{#+1}": "stem.convs.#"}, "linear", "bn"),
+        *modules({"head.bn": "norms.label", "head_dist.bn": "norms.distillation"}),
+        head=modules({"head.linear": "head.label", "head_dist.linear": "head.distillation"}),
+        placed=lambda config: [
+            rule
+            for number, stage, row in places(config)
+            for rule in within(
+                f"stages.{stage}.{'downsample' if row < 0 else f'blocks.{row}'}",
+                f"blocks.{number}",
+                *block,
+            )
+        ],
+    )
+
+
+def transformers_rules(config: LeViTConfig) -> Rules:
+    """Return transformers' names of blocks: a stage of theirs ends in what leads to the next."""
+    within_stage = {"queries_keys_values": "qkv", "projection": "proj"}
+    leading = {"keys_values": "kv", "queries": "q", "projection": "proj"}
+    mlp = normed({"linear_up": "fc1", "linear_down": "fc2"}, "linear", "batch_norm")
+    rules: Rules = ()
+    for number, stage, row in places(config):
+        leads = row < 0
+        layers = f"encoder.stages.{stage - leads}.layers"
+        layer = 2 * (config.depth[stage - 1] if leads else row)
+        rules += within(
+            f"{layers}.{layer}" if leads else f"{layers}.{layer}.module",
+            f"blocks.{number}.shrink" if leads else f"blocks.{number}.attn.branch",
+            *normed(leading if leads else within_stage, "linear", "batch_norm"),
+            Rule("attention_biases", "bias.table"),
+        )
+        rules += within(f"{layers}.{layer + 1}.module", f"blocks.{number}.mlp.branch", *mlp)
+    return rules
+
+
+def authors_format(name: str, make: Callable[..., Rules], norms: Rules, *, head: Rules) -> Format:
+    """Return the authors' names, where a branch is `m`; `make` is of rules about linear maps."""
+    linear = {
+        "patch_embed.{2#}": "stem.convs.#",
+        "blocks.{2#}.m.qkv": "blocks.#.attn.branch.qkv",
+        "blocks.{2#}.m.proj.1": "blocks.#.attn.branch.proj",
+        "blocks.{2#}.kv": "blocks.#.shrink.kv",
+        "blocks.{2#}.q.1": "blocks.#.shrink.q",
+        "blocks.{2#}.proj.1": "blocks.#.shrink.proj",
+        "blocks.{2#+1}.m.0": "blocks.#.mlp.branch.fc1",
+        "blocks.{2#+1}.m.2": "blocks.#.mlp.branch.fc2",
+    }
+    return Format(
+        name,
+        *make(linear),
+        Rule("blocks.{2#}.m.attention_biases", "blocks.#.attn.branch.bias.table"),
+        Rule("blocks.{2#}.attention_biases", "blocks.#.shrink.bias.table"),
+        *norms,
+        head=head,
+        ignore=("blocks.*.attention_bias_idxs",),
+        derived=indices,
+    )
+
+
 FORMATS = (
-    *(
-        Format(
-            project,
-            *normed({f"stem.convs.{i}": f"stem.conv{i + 1}" for i in range(4)}, "linear", "bn"),
-            *normed(
-                {
-                    "blocks.#.attn.branch.qkv": "blocks.#.attn.qkv",
-                    "blocks.#.attn.branch.proj": "blocks.#.attn.proj.ln",
-                    "blocks.#.shrink.kv": "blocks.#.attn_downsample.kv",
-                    "blocks.#.shrink.q": "blocks.#.attn_downsample.q.ln",
-                    "blocks.#.shrink.proj": "blocks.#.attn_downsample.proj.ln",
-                    "blocks.#.mlp.branch.fc1": "blocks.#.mlp.ln1",
-                    "blocks.#.mlp.branch.fc2": "blocks.#.mlp.ln2",
-                },
-                "linear",
-                "bn",
-                view,
-            ),
-            Rule("blocks.#.attn.attention_biases", "blocks.#.attn.branch.bias.table"),
-            Rule("blocks.#.attn_downsample.attention_biases", "blocks.#.shrink.bias.table"),
-            Rule("head.bn.*", "norms.label.*"),
-            Rule("head_dist.bn.*", "norms.distillation.*"),
-            head=(
-                Rule("head.linear.*", "head.label.*"),
-                Rule("head_dist.linear.*", "head.distillation.*"),
-            ),
-            count=counted(
-                r"stages\.\d+\.(?:blocks\.\d+|downsample)\.",
-                lambda place, _: (
-                    f"stages.{place.stage}.downsample."
-                    if place.row < 0
-                    else f"stages.{place.stage}.blocks.{place.row}."
-                ),
-                leads=r"blocks\.(\d+)\.attn_downsample\.",
-            ),
-        )
-        for project, view in (
-            ("timm", View(POINTWISE.load, lambda matrix: matrix)),  # reads either
-            ("timm conv", POINTWISE),
-        )
-    ),
+    timm_format("timm", View(POINTWISE.load, lambda matrix: matrix)),  # reads either
+    timm_format("timm conv", POINTWISE),
     Format(
         "transformers",
         *normed(
-            {f"stem.convs.{i}": f"patch_embeddings.embedding_layer_{i + 1}" for i in range(4)},
-            "convolution",
-            "batch_norm",
+            {"patch_embeddings.embedding_layer_{#+1}": "stem.convs.#"}, "convolution", "batch_norm"
         ),
-        *normed(
+        head=modules(
             {
-                "blocks.#.attn.branch.qkv": "blocks.#.attn.module.queries_keys_values",
-                "blocks.#.attn.branch.proj": "blocks.#.attn.module.projection",
-                "blocks.#.shrink.kv": "blocks.#.attn.keys_values",
-                "blocks.#.shrink.q": "blocks.#.attn.queries",
-                "blocks.#.shrink.proj": "blocks.#.attn.projection",
-                "blocks.#.mlp.branch.fc1": "blocks.#.mlp.module.linear_up",
-                "blocks.#.mlp.branch.fc2": "blocks.#.mlp.module.linear_down",
-            },
-            "linear",
-            "batch_norm",
-        ),
-        Rule("blocks.#.attn.module.attention_biases", "blocks.#.attn.branch.bias.table"),
-        Rule("blocks.#.attn.attention_biases", "blocks.#.shrink.bias.table"),
-        head=(
-            Rule("classifier.batch_norm.*", "backbone.norms.label.*"),
-            Rule("classifier_distill.batch_norm.*", "backbone.norms.distillation.*"),
-            Rule("classifier.linear.*", "head.label.*"),
-            Rule("classifier_distill.linear.*", "head.distillation.*"),
+                "classifier.batch_norm": "backbone.norms.label",
+                "classifier_distill.batch_norm": "backbone.norms.distillation",
+                "classifier.linear": "head.label",
+                "classifier_distill.linear": "head.distillation",
+            }
         ),
         root=("levit.",),
-        count=counted(
-            r"encoder\.stages\.\d+\.layers\.\d+\.",
-            lambda place, half: (
-                f"encoder.stages.{place.stage - 1}.layers.{2 * place.before + half}."
-                if place.row < 0
-                else f"encoder.stages.{place.stage}.layers.{2 * place.row + half}."
-            ),
-            leads=r"blocks\.(\d+)\.attn\.keys_values\.",
-            halves=(".attn", ".mlp"),
-        ),
+        placed=transformers_rules,
     ),
-    Format(
+    authors_format(
         "authors",
-        *normed({f"stem.convs.{i}": f"patch_embed.{2 * i}" for i in range(4)}, "c", "bn"),
-        *normed(
-            {
-                "blocks.#.attn.branch.qkv": "blocks.#.attn.m.qkv",
-                "blocks.#.attn.branch.proj": "blocks.#.attn.m.proj.1",
-                "blocks.#.shrink.kv": "blocks.#.attn.kv",
-                "blocks.#.shrink.q": "blocks.#.attn.q.1",
-                "blocks.#.shrink.proj": "blocks.#.attn.proj.1",
-                "blocks.#.mlp.branch.fc1": "blocks.#.mlp.m.0",
-                "blocks.#.mlp.branch.fc2": "blocks.#.mlp.m.2",
-            },
-            "c",
-            "bn",
-        ),
-        Rule("blocks.#.attn.m.attention_biases", "blocks.#.attn.branch.bias.table"),
-        Rule("blocks.#.attn.attention_biases", "blocks.#.shrink.bias.table"),
-        Rule("head.bn.*", "norms.label.*"),
-        Rule("head_dist.bn.*", "norms.distillation.*"),
-        head=(Rule("head.l.*", "head.label.*"), Rule("head_dist.l.*", "head.distillation.*")),
-        ignore=("blocks.*.attention_bias_idxs",),
-        derived=indices,
-        count=counted(
-            r"blocks\.\d+\.",
-            lambda place, half: f"blocks.{2 * place.number + half}.",
-            leads=r"blocks\.(\d+)\.attn\.kv\.",
-            halves=(".attn", ".mlp"),
-        ),
+        partial(normed, linear="c", norm="bn"),
+        modules({"head.bn": "norms.label", "head_dist.bn": "norms.distillation"}),
+        head=modules({"head.l": "head.label", "head_dist.l": "head.distillation"}),
     ),
 )
 
-FUSED = Format(
+FUSED: Format = authors_format(  # their names of a network after `fused`
     "authors fused",
-    *(Rule(f"patch_embed.{2 * i}.*", f"stem.convs.{i}.*") for i in range(4)),
-    Rule("blocks.#.attn.m.qkv.*", "blocks.#.attn.branch.qkv.*"),
-    Rule("blocks.#.attn.m.proj.1.*", "blocks.#.attn.branch.proj.*"),
-    Rule("blocks.#.attn.m.attention_biases", "blocks.#.attn.branch.bias.table"),
-    Rule("blocks.#.attn.kv.*", "blocks.#.shrink.kv.*"),
-    Rule("blocks.#.attn.q.1.*", "blocks.#.shrink.q.*"),
-    Rule("blocks.#.attn.proj.1.*", "blocks.#.shrink.proj.*"),
-    Rule("blocks.#.attn.attention_biases", "blocks.#.shrink.bias.table"),
-    Rule("blocks.#.mlp.m.0.*", "blocks.#.mlp.branch.fc1.*"),
-    Rule("blocks.#.mlp.m.2.*", "blocks.#.mlp.branch.fc2.*"),
-    head=(Rule("head.*", "head.label.*"), Rule("head_dist.*", "head.distillation.*")),
-    ignore=("blocks.*.attention_bias_idxs",),
-    derived=indices,
-    count=FORMATS[-1].count,
+    modules,
+    (),
+    head=modules({"head": "head.label", "head_dist": "head.distillation"}),
 )
-"""The authors' names of a network after `fused`, which has other tensors."""
 
 
 def grids(config: LeViTConfig) -> list[Grid]:

@@ -16,7 +16,7 @@ from patchword.data.frame import Frame
 from patchword.layers import Block, Mlp, truncated
 from patchword.models.localvit import LocalBlock, LocalFeedForward
 from patchword.models.pvt import PVT, Embed, PVTConfig
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +37,19 @@ PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.
 FORMATS = (
     Format(
         "authors",
-        *(Rule(f"pos_embed{i + 1}", f"stages.{i}.embed.position.table") for i in range(4)),
-        *(Rule(f"patch_embed{i + 1}.*", f"stages.{i}.embed.*") for i in range(4)),
-        *(
-            Rule(f"block{i + 1}.#.{theirs}.*", f"stages.{i}.blocks.#.{ours}.*")
-            for i in range(4)
-            for theirs, ours in (
-                ("attn.sr", "attn.reduce.conv"),
-                ("attn.norm", "attn.reduce.norm"),
-                ("conv.conv", "local.layers"),
-                ("attn", "attn"),
-                ("norm1", "norm1"),
-            )
+        Rule("pos_embed{#+1}", "stages.#.embed.position.table"),
+        Rule("patch_embed{#+1}.*", "stages.#.embed.*"),
+        *within(
+            "block{#+1}.#",
+            "stages.#.blocks.#",
+            *modules({"attn.sr": "attn.reduce.conv", "attn.norm": "attn.reduce.norm"}),
+            *modules({"conv.conv": "local.layers", "attn": "attn", "norm1": "norm1"}),
         ),
-        Rule("cls_token", "stages.3.embed.class_token"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
+        placed=lambda config: [
+            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token")
+        ],
     ),
 )
 

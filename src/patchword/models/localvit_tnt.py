@@ -8,14 +8,13 @@ Departures those of TNT; the last block's outer feed-forward, which the class to
 """
 
 from dataclasses import dataclass
-from math import isqrt
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.layers import Block, truncated
 from patchword.models.localvit import LocalBlock, LocalFeedForward
-from patchword.models.tnt import TNT, TNTConfig
-from patchword.weights import Format, Rule, View
+from patchword.models.tnt import PIXELS, TNT, TNTConfig, joint
+from patchword.weights import Format, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,39 +45,19 @@ FORMATS = (
         "authors",
         Rule("cls_token", "stem.class_token"),
         Rule("patch_pos", "stem.position.table"),
-        Rule(
-            "pixel_pos",
-            "stem.word_position",
-            View(
-                lambda table: table.flatten(2).mT,
-                lambda words: words.mT.unflatten(2, (isqrt(words.shape[1]), -1)),
-            ),
-        ),
+        Rule("pixel_pos", "stem.word_position", PIXELS),
         Rule("pixel_embed.proj.*", "stem.conv.*"),
-        Rule("norm1_proj.*", "stem.join.norm1.*"),
-        Rule("proj.*", "stem.join.proj.*"),
-        Rule("norm2_proj.*", "stem.join.norm2.*"),
-        *(
-            Rule(
-                (f"blocks.#.attn_{theirs}.qk.*", f"blocks.#.attn_{theirs}.v.*"),
-                f"blocks.#.{ours}.attn.qkv.*",
-                shares=(2, 1),
-            )
-            for theirs, ours in (("in", "inner"), ("out", "outer"))
-        ),
-        *(
-            Rule(f"blocks.#.{theirs}.*", f"blocks.#.{ours}.*")
-            for theirs, ours in (
-                ("norm_in", "inner.norm1"),
-                ("attn_in.proj", "inner.attn.proj"),
-                ("norm_mlp_in", "inner.norm2"),
-                ("mlp_in", "inner.mlp"),
-                ("norm1_proj", "join.norm1"),
-                ("proj", "join.proj"),
-                ("norm_out", "outer.norm1"),
-                ("attn_out.proj", "outer.attn.proj"),
-                ("conv.conv", "outer.local.layers"),
-            )
+        *modules({"norm#_proj": "stem.join.norm#", "proj": "stem.join.proj"}),
+        *within(
+            "blocks.#",
+            "blocks.#",
+            joint("attn_in", "inner.attn"),
+            joint("attn_out", "outer.attn"),
+            *modules({"norm_in": "inner.norm1", "attn_in.proj": "inner.attn.proj"}),
+            *modules({"norm_mlp_in": "inner.norm2", "mlp_in": "inner.mlp"}),
+            *modules({"norm1_proj": "join.norm1", "proj": "join.proj"}),
+            *modules({"norm_out": "outer.norm1", "attn_out.proj": "outer.attn.proj"}),
+            Rule("conv.conv.*", "outer.local.layers.*"),
         ),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),

@@ -10,7 +10,7 @@ Departures none; the network is PVT v2's with narrower MLPs, so it is written th
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.models.pvtv2 import AUTHORS, PVTv2Config
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 NARROW = (4.0, 4.0, 4.0, 4.0)
 
@@ -53,26 +53,31 @@ IN_MEMORY = {
 
 def transformers_format(name: str, names: dict[str, str]) -> Format:
     """Return transformers' names, which are others in a file than in a module."""
-    embed, norm, block = names["embed"], names["norm"], names["block"]
-    attention, mlp, ours = f"{block}.attention", f"{block}.mlp", "stages.#.blocks.#"
+    norm = names["norm"]
+    attention = {
+        names["query"]: "q",
+        (names["key"], names["value"]): "kv",
+        names["conv"]: "reduce.conv",
+        names["conv_norm"]: "reduce.norm",
+        names["output"]: "proj",
+    }
+    mlp = {names["fc1"]: "fc1", "dwconv.dwconv": "dwconv", names["fc2"]: "fc2"}
     return Format(
         name,
-        Rule(f"{embed}.proj.*", "stages.#.embed.proj.*"),
-        Rule(f"{embed}.layer_norm.*", "stages.#.embed.norm.*"),
-        Rule(f"{block}.{names['norm1']}.*", f"{ours}.norm1.*"),
-        Rule(f"{attention}.{names['query']}.*", f"{ours}.attn.q.*"),
-        Rule(tuple(f"{attention}.{names[n]}.*" for n in ("key", "value")), f"{ours}.attn.kv.*"),
-        Rule(f"{attention}.{names['conv']}.*", f"{ours}.attn.reduce.conv.*"),
-        Rule(f"{attention}.{names['conv_norm']}.*", f"{ours}.attn.reduce.norm.*"),
-        Rule(f"{attention}.{names['output']}.*", f"{ours}.attn.proj.*"),
-        Rule(f"{block}.{names['norm2']}.*", f"{ours}.norm2.*"),
-        Rule(f"{mlp}.{names['fc1']}.*", f"{ours}.mlp.fc1.*"),
-        Rule(f"{mlp}.dwconv.dwconv.*", f"{ours}.mlp.dwconv.*"),
-        Rule(f"{mlp}.{names['fc2']}.*", f"{ours}.mlp.fc2.*"),
-        Rule(f"{norm.replace('#', '3')}.*", "norm.*"),
+        *within(names["embed"], "stages.#.embed", *modules({"proj": "proj", "layer_norm": "norm"})),
+        *within(
+            names["block"],
+            "stages.#.blocks.#",
+            *modules({names["norm1"]: "norm1", names["norm2"]: "norm2"}),
+            *within("attention", "attn", *modules(attention)),
+            *within("mlp", "mlp", *modules(mlp)),
+        ),
         Rule(f"{norm}.*", "stages.#.norm.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=("segformer.",),
+        placed=lambda config: [
+            Rule(f"{norm.replace('#', str(len(config.depth) - 1))}.*", "norm.*")
+        ],
     )
 
 

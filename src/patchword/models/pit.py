@@ -107,7 +107,7 @@ def named(project: str, *pools: Rule) -> Format:
 
 
 FORMATS = (
-    named("timm", *(Rule(f"transformers.{i + 1}.pool.*", f"pools.{i}.*") for i in range(4))),
+    named("timm", Rule("transformers.{#+1}.pool.*", "pools.#.*")),
     named("authors", Rule("pools.#.*", "pools.#.*")),
 )
 

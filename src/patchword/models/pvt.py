@@ -30,7 +30,7 @@ from patchword.layers import (
     tiled,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,44 +83,36 @@ PREPROCESSING = Frame(
 FORMATS = (
     Format(
         "authors",
-        *(Rule(f"pos_embed{i + 1}", f"stages.{i}.embed.position.table") for i in range(4)),
-        *(Rule(f"patch_embed{i + 1}.*", f"stages.{i}.embed.*") for i in range(4)),
-        *(
-            Rule(f"block{i + 1}.#.attn.{theirs}.*", f"stages.{i}.blocks.#.attn.reduce.{ours}.*")
-            for i in range(4)
-            for theirs, ours in (("sr", "conv"), ("norm", "norm"))
-        ),
-        *(Rule(f"block{i + 1}.#.*", f"stages.{i}.blocks.#.*") for i in range(4)),
-        Rule("cls_token", "stages.3.embed.class_token"),
+        Rule("pos_embed{#+1}", "stages.#.embed.position.table"),
+        Rule("patch_embed{#+1}.*", "stages.#.embed.*"),
+        Rule("block{#+1}.#.attn.sr.*", "stages.#.blocks.#.attn.reduce.conv.*"),
+        Rule("block{#+1}.#.attn.norm.*", "stages.#.blocks.#.attn.reduce.norm.*"),
+        Rule("block{#+1}.#.*", "stages.#.blocks.#.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
+        placed=lambda config: [
+            Rule("cls_token", f"stages.{len(config.depth) - 1}.embed.class_token")
+        ],
     ),
     Format(
         "transformers",
-        Rule("encoder.patch_embeddings.#.cls_token", "stages.#.embed.class_token"),
-        Rule("encoder.patch_embeddings.#.position_embeddings", "stages.#.embed.position.table"),
-        Rule("encoder.patch_embeddings.#.projection.*", "stages.#.embed.proj.*"),
-        Rule("encoder.patch_embeddings.#.layer_norm.*", "stages.#.embed.norm.*"),
-        Rule("encoder.block.#.#.layer_norm_1.*", "stages.#.blocks.#.norm1.*"),
-        Rule("encoder.block.#.#.attention.self.query.*", "stages.#.blocks.#.attn.q.*"),
-        Rule(
-            (
-                "encoder.block.#.#.attention.self.key.*",
-                "encoder.block.#.#.attention.self.value.*",
-            ),
-            "stages.#.blocks.#.attn.kv.*",
+        *within(
+            "encoder.patch_embeddings.#",
+            "stages.#.embed",
+            Rule("cls_token", "class_token"),
+            Rule("position_embeddings", "position.table"),
+            *modules({"projection": "proj", "layer_norm": "norm"}),
         ),
-        Rule(
-            "encoder.block.#.#.attention.self.sequence_reduction.*",
-            "stages.#.blocks.#.attn.reduce.conv.*",
+        *within(
+            "encoder.block.#.#",
+            "stages.#.blocks.#",
+            *modules({"layer_norm_1": "norm1", "layer_norm_2": "norm2"}),
+            *modules({"attention.self.query": "attn.q", "attention.output.dense": "attn.proj"}),
+            *modules({("attention.self.key", "attention.self.value"): "attn.kv"}),
+            Rule("attention.self.sequence_reduction.*", "attn.reduce.conv.*"),
+            Rule("attention.self.layer_norm.*", "attn.reduce.norm.*"),
+            *modules({"mlp.dense1": "mlp.fc1", "mlp.dense2": "mlp.fc2"}),
         ),
-        Rule(
-            "encoder.block.#.#.attention.self.layer_norm.*", "stages.#.blocks.#.attn.reduce.norm.*"
-        ),
-        Rule("encoder.block.#.#.attention.output.dense.*", "stages.#.blocks.#.attn.proj.*"),
-        Rule("encoder.block.#.#.layer_norm_2.*", "stages.#.blocks.#.norm2.*"),
-        Rule("encoder.block.#.#.mlp.dense1.*", "stages.#.blocks.#.mlp.fc1.*"),
-        Rule("encoder.block.#.#.mlp.dense2.*", "stages.#.blocks.#.mlp.fc2.*"),
         Rule("encoder.layer_norm.*", "norm.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=("pvt.",),

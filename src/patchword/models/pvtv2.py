@@ -29,7 +29,7 @@ from patchword.layers import (
     to_tokens,
     truncated,
 )
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,70 +88,51 @@ CLAIMS = {
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
-REDUCTION = {"sr": "conv", "norm": "norm"}  # inside `attn`, and inside our `attn.reduce`
+REDUCE = modules({"attn.sr": "attn.reduce.conv", "attn.norm": "attn.reduce.norm"})
 AUTHORS = Format(
     "authors",
-    Rule("norm4.*", "norm.*"),
-    *(Rule(f"norm{i + 1}.*", f"stages.{i}.norm.*") for i in range(3)),
-    *(Rule(f"patch_embed{i + 1}.*", f"stages.{i}.embed.*") for i in range(4)),
-    *(
-        Rule(
-            f"block{i + 1}.#.attn.{part}.*", f"stages.{i}.blocks.#.attn.reduce.{REDUCTION[part]}.*"
-        )
-        for i in range(4)
-        for part in REDUCTION
-    ),
-    *(
-        Rule(f"block{i + 1}.#.mlp.dwconv.dwconv.*", f"stages.{i}.blocks.#.mlp.dwconv.*")
-        for i in range(4)
-    ),
-    *(Rule(f"block{i + 1}.#.*", f"stages.{i}.blocks.#.*") for i in range(4)),
+    Rule("norm{#+1}.*", "stages.#.norm.*"),
+    Rule("patch_embed{#+1}.*", "stages.#.embed.*"),
+    *within("block{#+1}.#", "stages.#.blocks.#", *REDUCE),
+    Rule("block{#+1}.#.mlp.dwconv.dwconv.*", "stages.#.blocks.#.mlp.dwconv.*"),
+    Rule("block{#+1}.#.*", "stages.#.blocks.#.*"),
     head=(Rule("head.*", "head.label.*"),),
     root=("", "backbone."),
+    placed=lambda config: [Rule(f"norm{len(config.depth)}.*", "norm.*")],
 )
 
 FORMATS = (
     Format(
         "timm",
-        Rule("stages.3.norm.*", "norm.*"),
         Rule("patch_embed.*", "stages.0.embed.*"),
         Rule("stages.#.downsample.*", "stages.#.embed.*"),
-        Rule("stages.#.blocks.#.attn.sr.*", "stages.#.blocks.#.attn.reduce.conv.*"),
-        Rule("stages.#.blocks.#.attn.norm.*", "stages.#.blocks.#.attn.reduce.norm.*"),
+        *within("stages.#.blocks.#", "stages.#.blocks.#", *REDUCE),
         Rule("stages.#.*", "stages.#.*"),
         head=(Rule("head.*", "head.label.*"),),
+        placed=lambda config: [Rule(f"stages.{len(config.depth) - 1}.norm.*", "norm.*")],
     ),
     AUTHORS,
     Format(
         "transformers",
-        Rule("encoder.layers.3.layer_norm.*", "norm.*"),
         Rule("encoder.layers.#.layer_norm.*", "stages.#.norm.*"),
         Rule("encoder.layers.#.patch_embedding.proj.*", "stages.#.embed.proj.*"),
         Rule("encoder.layers.#.patch_embedding.layer_norm.*", "stages.#.embed.norm.*"),
-        Rule("encoder.layers.#.blocks.#.layer_norm_1.*", "stages.#.blocks.#.norm1.*"),
-        Rule("encoder.layers.#.blocks.#.attention.query.*", "stages.#.blocks.#.attn.q.*"),
-        Rule(
-            (
-                "encoder.layers.#.blocks.#.attention.key.*",
-                "encoder.layers.#.blocks.#.attention.value.*",
-            ),
-            "stages.#.blocks.#.attn.kv.*",
+        *within(
+            "encoder.layers.#.blocks.#",
+            "stages.#.blocks.#",
+            *modules({"layer_norm_1": "norm1", "layer_norm_2": "norm2"}),
+            *modules({"attention.query": "attn.q", "attention.proj": "attn.proj"}),
+            *modules({("attention.key", "attention.value"): "attn.kv"}),
+            Rule("attention.spatial_reduction.*", "attn.reduce.conv.*"),
+            Rule("attention.layer_norm.*", "attn.reduce.norm.*"),
+            *modules({"mlp.dense1": "mlp.fc1", "mlp.dense2": "mlp.fc2"}),
+            Rule("mlp.dwconv.dwconv.*", "mlp.dwconv.*"),
         ),
-        Rule(
-            "encoder.layers.#.blocks.#.attention.spatial_reduction.*",
-            "stages.#.blocks.#.attn.reduce.conv.*",
-        ),
-        Rule(
-            "encoder.layers.#.blocks.#.attention.layer_norm.*",
-            "stages.#.blocks.#.attn.reduce.norm.*",
-        ),
-        Rule("encoder.layers.#.blocks.#.attention.proj.*", "stages.#.blocks.#.attn.proj.*"),
-        Rule("encoder.layers.#.blocks.#.layer_norm_2.*", "stages.#.blocks.#.norm2.*"),
-        Rule("encoder.layers.#.blocks.#.mlp.dense1.*", "stages.#.blocks.#.mlp.fc1.*"),
-        Rule("encoder.layers.#.blocks.#.mlp.dwconv.dwconv.*", "stages.#.blocks.#.mlp.dwconv.*"),
-        Rule("encoder.layers.#.blocks.#.mlp.dense2.*", "stages.#.blocks.#.mlp.fc2.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=("pvt_v2.",),
+        placed=lambda config: [
+            Rule(f"encoder.layers.{len(config.depth) - 1}.layer_norm.*", "norm.*")
+        ],
     ),
 )
 

@@ -19,7 +19,7 @@ from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Backbone, Features, Level, Trace
 from patchword.layers import StochasticDepth, ramp
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, Rules, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,40 +74,28 @@ PREPROCESSING = Frame(
 
 
 BLOCK = (
-    Rule("conv1.*", "branch.0.conv.*"),
-    Rule("bn1.*", "branch.0.norm.*"),
-    Rule("conv2.*", "branch.1.conv.*"),
-    Rule("bn2.*", "branch.1.norm.*"),
-    Rule("conv3.*", "branch.2.conv.*"),
-    Rule("bn3.*", "branch.2.norm.*"),
-    Rule("downsample.0.*", "shortcut.conv.*"),
-    Rule("downsample.1.*", "shortcut.norm.*"),
+    *modules({"conv{#+1}": "branch.#.conv", "bn{#+1}": "branch.#.norm"}),
+    *modules({"downsample.0": "shortcut.conv", "downsample.1": "shortcut.norm"}),
 )
-STEM = (Rule("conv1.*", "stem.conv.conv.*"), Rule("bn1.*", "stem.conv.norm.*"))
-Rules = tuple[Rule, ...]
+STEM = modules({"conv1": "stem.conv.conv", "bn1": "stem.conv.norm"})
 
 
 def plain_format(name: str, block: Rules = BLOCK, stem: Rules = STEM) -> Format:
     """Return the names that torchvision gave and timm kept, of stages numbered from 1."""
-    blocks = (
-        Rule(f"layer{i + 1}.#.{rule.parts[0]}", f"stages.{i}.#.{rule.ours}", rule.view)
-        for i in range(4)
-        for rule in block
-    )
+    blocks = within("layer{#+1}.#", "stages.#.#", *block)
     return Format(name, *stem, *blocks, head=(Rule("fc.*", "head.label.*"),))
 
+
+NAMED = modules({"convolution": "conv", "normalization": "norm"})
 
 FORMATS = (
     plain_format("timm"),
     plain_format("torchvision"),
     Format(
         "transformers",
-        Rule("embedder.embedder.convolution.*", "stem.conv.conv.*"),
-        Rule("embedder.embedder.normalization.*", "stem.conv.norm.*"),
-        Rule("encoder.stages.#.layers.#.layer.#.convolution.*", "stages.#.#.branch.#.conv.*"),
-        Rule("encoder.stages.#.layers.#.layer.#.normalization.*", "stages.#.#.branch.#.norm.*"),
-        Rule("encoder.stages.#.layers.#.shortcut.convolution.*", "stages.#.#.shortcut.conv.*"),
-        Rule("encoder.stages.#.layers.#.shortcut.normalization.*", "stages.#.#.shortcut.norm.*"),
+        *within("embedder.embedder", "stem.conv", *NAMED),
+        *within("encoder.stages.#.layers.#.layer.#", "stages.#.#.branch.#", *NAMED),
+        *within("encoder.stages.#.layers.#.shortcut", "stages.#.#.shortcut", *NAMED),
         head=(Rule("classifier.1.*", "head.label.*"),),
         root=("resnet.",),
     ),

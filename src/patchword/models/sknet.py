@@ -23,7 +23,7 @@ from patchword.models.resnet import (
     plain_format,
     shortcut,
 )
-from patchword.weights import POINTWISE, Rule
+from patchword.weights import POINTWISE, Rule, modules, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +58,13 @@ FORMATS = (
     plain_format(
         "timm",
         (
-            *(
-                Rule(f"conv{i + 1}.{theirs}", f"branch.{i}.{ours}", view)
-                for i in range(3)
-                for theirs, ours, view in (
-                    ("conv.*", "conv.*", None),
-                    ("bn.*", "norm.*", None),
-                    ("paths.#.conv.*", "paths.#.conv.*", None),
-                    ("paths.#.bn.*", "paths.#.norm.*", None),
-                    ("attn.fc_reduce.weight", "reduce.weight", POINTWISE),
-                    ("attn.bn.*", "squeezed.*", None),
-                    ("attn.fc_select.weight", "select.weight", POINTWISE),
-                )
+            *within(
+                "conv{#+1}",
+                "branch.#",
+                *modules({"conv": "conv", "bn": "norm", "attn.bn": "squeezed"}),
+                *modules({"paths.#.conv": "paths.#.conv", "paths.#.bn": "paths.#.norm"}),
+                Rule("attn.fc_reduce.weight", "reduce.weight", POINTWISE),
+                Rule("attn.fc_select.weight", "select.weight", POINTWISE),
             ),
             *BLOCK[-2:],
         ),

@@ -30,7 +30,7 @@ from patchword.layers import (
     strided,
     truncated,
 )
-from patchword.weights import Format, Rule, View
+from patchword.weights import Format, Rule, View, modules, within
 
 EPS = 1e-5  # of every layer norm
 
@@ -81,45 +81,37 @@ CLAIMS = {
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
+PIXELS = View(  # their map of positions in a patch is our row of them
+    lambda table: table.flatten(2).mT,
+    lambda words: words.mT.unflatten(2, (isqrt(words.shape[1]), -1)),
+)
+
+
+def joint(theirs: str, ours: str) -> Rule:
+    """Return the rule about queries, keys and values, where theirs keep the first two together."""
+    return Rule((f"{theirs}.qk.*", f"{theirs}.v.*"), f"{ours}.qkv.*", shares=(2, 1))
+
 
 FORMATS = (
     Format(
         "timm",
         Rule("cls_token", "stem.class_token"),
         Rule("patch_pos", "stem.position.table"),
-        Rule(
-            "pixel_pos",
-            "stem.word_position",
-            View(
-                lambda table: table.flatten(2).mT,
-                lambda words: words.mT.unflatten(2, (isqrt(words.shape[1]), -1)),
-            ),
-        ),
+        Rule("pixel_pos", "stem.word_position", PIXELS),
         Rule("pixel_embed.proj.*", "stem.conv.*"),
-        Rule("norm1_proj.*", "stem.join.norm1.*"),
+        *within(
+            "blocks.#",
+            "blocks.#",
+            joint("attn_in", "inner.attn"),
+            joint("attn_out", "outer.attn"),
+            *modules({"norm_in": "inner.norm1", "attn_in.proj": "inner.attn.proj"}),
+            *modules({"norm_mlp_in": "inner.norm2", "mlp_in": "inner.mlp"}),
+            *modules({"norm#_proj": "join.norm#", "proj": "join.proj"}),
+            *modules({"norm_out": "outer.norm1", "attn_out.proj": "outer.attn.proj"}),
+            *modules({"norm_mlp": "outer.norm2", "mlp": "outer.mlp"}),
+        ),
+        *modules({"norm#_proj": "stem.join.norm#"}),
         Rule("proj.*", "stem.join.proj.*"),
-        Rule("norm2_proj.*", "stem.join.norm2.*"),
-        Rule("blocks.#.norm_in.*", "blocks.#.inner.norm1.*"),
-        Rule(
-            ("blocks.#.attn_in.qk.*", "blocks.#.attn_in.v.*"),
-            "blocks.#.inner.attn.qkv.*",
-            shares=(2, 1),
-        ),
-        Rule("blocks.#.attn_in.proj.*", "blocks.#.inner.attn.proj.*"),
-        Rule("blocks.#.norm_mlp_in.*", "blocks.#.inner.norm2.*"),
-        Rule("blocks.#.mlp_in.*", "blocks.#.inner.mlp.*"),
-        Rule("blocks.#.norm1_proj.*", "blocks.#.join.norm1.*"),
-        Rule("blocks.#.proj.*", "blocks.#.join.proj.*"),
-        Rule("blocks.#.norm2_proj.*", "blocks.#.join.norm2.*"),
-        Rule("blocks.#.norm_out.*", "blocks.#.outer.norm1.*"),
-        Rule(
-            ("blocks.#.attn_out.qk.*", "blocks.#.attn_out.v.*"),
-            "blocks.#.outer.attn.qkv.*",
-            shares=(2, 1),
-        ),
-        Rule("blocks.#.attn_out.proj.*", "blocks.#.outer.attn.proj.*"),
-        Rule("blocks.#.norm_mlp.*", "blocks.#.outer.norm2.*"),
-        Rule("blocks.#.mlp.*", "blocks.#.outer.mlp.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
     ),
@@ -129,32 +121,18 @@ FORMATS = (
         Rule("outer_pos", "stem.position.table"),
         Rule("inner_pos", "stem.word_position"),
         Rule("patch_embed.proj.*", "stem.conv.*"),
-        Rule("proj_norm1.*", "stem.join.norm1.*"),
-        Rule("proj.*", "stem.join.proj.*"),
-        Rule("proj_norm2.*", "stem.join.norm2.*"),
-        *(
-            Rule(
-                (f"blocks.#.{part}_attn.qk.*", f"blocks.#.{part}_attn.v.*"),
-                f"blocks.#.{part}.attn.qkv.*",
-                shares=(2, 1),
-            )
-            for part in ("inner", "outer")
+        *within(
+            "blocks.#",
+            "blocks.#",
+            joint("inner_attn", "inner.attn"),
+            joint("outer_attn", "outer.attn"),
+            *modules({"inner_norm#": "inner.norm#", "outer_norm#": "outer.norm#"}),
+            *modules({"inner_mlp": "inner.mlp", "outer_mlp": "outer.mlp"}),
+            *modules({f"{part}_attn.proj": f"{part}.attn.proj" for part in ("inner", "outer")}),
+            *modules({"proj_norm#": "join.norm#", "proj": "join.proj"}),
+            Rule("se_layer.fc.*", "outer.mlp.squeeze.*"),
         ),
-        Rule("blocks.#.se_layer.fc.*", "blocks.#.outer.mlp.squeeze.*"),
-        *(
-            Rule(f"blocks.#.{part}_{name}.*", f"blocks.#.{part}.{ours}.*")
-            for part in ("inner", "outer")
-            for name, ours in (
-                ("norm1", "norm1"),
-                ("attn.proj", "attn.proj"),
-                ("norm2", "norm2"),
-                ("mlp", "mlp"),
-            )
-        ),
-        Rule("blocks.#.proj_norm1.*", "blocks.#.join.norm1.*"),
-        Rule("blocks.#.proj.*", "blocks.#.join.proj.*"),
-        Rule("blocks.#.proj_norm2.*", "blocks.#.join.norm2.*"),
-        Rule("norm.*", "norm.*"),
+        *modules({"proj_norm#": "stem.join.norm#", "proj": "stem.join.proj", "norm": "norm"}),
         head=(Rule("head.*", "head.label.*"),),
         ignore=("outer_tokens",),
         derived=lambda config: {  # a parameter that their network never reads

@@ -17,10 +17,10 @@ from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
 from patchword.training.objectives import fitting
-from patchword.training.settings import Request, overridden
+from patchword.training.settings import Request, contract, overridden
 from patchword.training.targets import scale_of
 
-GREY = ("1", "L", "I;16")  # Pillow's modes of pictures without colour
+GREY = ("1", "L", "LA", "I;16", "I;16B", "I", "F")  # Pillow's modes without colour
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,20 @@ def choose(request: Request) -> Chosen:
         ConfigError: a name is not known.
         ShapeError: the model cannot read images of that size.
     """
-    data = opened(request, Pixels(channels=3))
+    start = None if request.init is None else load(request.init).card
+    pixels = contract(start.pixels if start else Pixels(), request)
+    data = opened(request, pixels)
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
     grey = all(mode in GREY for mode, _ in census.train.modes)
-    start = None if request.init is None else load(request.init).card
-    channels = len(start.preprocessing.mean) if start else 1 if grey else 3
-    if channels == 1:
-        data = opened(request, Pixels(channels=1))
+    said = any(
+        setting.startswith(("pixels.channels=", "pixels.bands=")) for setting in request.settings
+    )
+    if start or (grey and not said):
+        channels = len(start.preprocessing.mean) if start else 1
+        pixels = replace(pixels, channels=channels)
+        data = opened(request, pixels)
     data, held = held_out(data, request)
     found = Found(
         pictures=len(data.train),
@@ -66,7 +71,7 @@ def choose(request: Request) -> Chosen:
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
     size = _image_size(request, name, picked, start)
-    card = _card(name, size, channels, data, recipe, start)
+    card = _card(name, size, pixels, data, recipe, start)
     tried(card)
     return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons, *changes))
 
@@ -118,17 +123,17 @@ def _workers(request: Request, found: Found, data: Data) -> int:
 
 
 def _card(
-    name: str, size: tuple[int, int], channels: int, data: Data, recipe: Recipe, start: Card | None
+    name: str, size: tuple[int, int], pixels: Pixels, data: Data, recipe: Recipe, start: Card | None
 ) -> Card:
     from patchword.config import dump
 
     settings = regularised(
-        replace(config(name), image_size=size, in_chans=channels),
+        replace(config(name), image_size=size, in_chans=pixels.channels),
         drop_rate=recipe.drop_rate,
         drop_path_rate=recipe.drop_path_rate,
     )
     base = preprocessing(
-        start.preprocessing if start else family(name).PREPROCESSING, size, channels
+        start.preprocessing if start else family(name).PREPROCESSING, size, pixels.channels
     )
     if start is None and recipe.name == "tiny":
         base = measured(data.train, base)
@@ -140,7 +145,7 @@ def _card(
         kind=data.train.kind,
         scale=scale_of(data.train),
         preprocessing=base,
-        pixels=Pixels(channels=1 if channels == 1 else 3),
+        pixels=pixels,
     )
 
 

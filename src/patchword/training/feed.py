@@ -2,16 +2,14 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
 
-from patchword.data import Batch, EvalBatches, Frame, Source, TrainBatches, apply_mix, draw_mix
+from patchword.data import Batch, Frame, Source, TrainBatches, apply_mix, draw_mix
 from patchword.data.loader import loader
 from patchword.data.mix import neighbours
-from patchword.errors import DataError, ImageError
+from patchword.errors import DataError
+from patchword.evaluation.answers import reason
 from patchword.predictor import normalise
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.classify import Labelled
@@ -88,40 +86,3 @@ class Feed:
     def complaints(self) -> list[str]:
         """Say what is wrong with each picture that could not be read."""
         return [reason(self.batches.source, index) for index in sorted(self.unreadable)]
-
-
-def reason(source: Source, index: int) -> str:
-    """Say why a picture cannot be read."""
-    try:
-        source.read(index)
-    except ImageError as error:
-        return str(error)
-    return f"{source.name(index)} could not be read a moment ago"
-
-
-class Answers(NamedTuple):
-    """What a model says of the pictures of a source."""
-
-    logits: Float[Tensor, "n classes"]
-    labels: Int[Tensor, " n"]
-    indices: Int[Tensor, " n"]  # the pictures' numbers in the source
-    unreadable: tuple[str, ...]  # what is wrong with each of the others
-    targets: Float[Tensor, "n classes"] | None = None  # where labels do not say all
-
-
-@torch.inference_mode()
-def scores(
-    model: nn.Module, source: Source, preprocessing: Frame, *, batch_size: int = 256
-) -> Answers:
-    """Answer every picture of a source that can be read."""
-    where = next(model.parameters()).device
-    batches = EvalBatches(source, frame=preprocessing, batch_size=batch_size)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for batch in loader(batches, start=0, stop=len(batches)):
-        logits = model(normalise(batch.images.to(where), preprocessing)).float().cpu()
-        kept = batch.weights > 0
-        found.append((logits[kept], batch.labels[kept], batch.indices[kept]))
-    logits, labels, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
-    unread = sorted(set(range(len(source))) - set(indices.tolist()))
-    targets = None if source.targets is None else torch.from_numpy(source.targets)[indices]
-    return Answers(logits, labels, indices, tuple(reason(source, i) for i in unread), targets)

@@ -4,7 +4,7 @@ import json
 import signal
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -12,24 +12,24 @@ from typing import Any
 
 import torch
 
+from patchword import evaluation
 from patchword.config import dump, parse, read_json
 from patchword.engine.devices import threads
 from patchword.engine.loop import fit
 from patchword.engine.run import Run
 from patchword.engine.state import State
 from patchword.errors import RunError
-from patchword.evaluation.scored import Scored
+from patchword.evaluation.protocol import Finding, Judged, Subject
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Supervised
 from patchword.training.choose import Chosen, choose, in_memory
-from patchword.training.feed import Answers, Feed, scores
+from patchword.training.feed import Feed
 from patchword.training.make import make_feed, make_plan, make_state
-from patchword.training.objectives import scored
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report
-from patchword.training.screen import FIGURES, Progress, first_screen, table
+from patchword.training.screen import Progress, first_screen, scores_table
 from patchword.training.settings import Request, Settings, same, stored
 from patchword.training.settle import settle
 from patchword.weights.files import read_with_notes, write
@@ -105,6 +105,7 @@ class Job:
     def __init__(self, out: Path, chosen: Chosen, settings: Settings, say: Say) -> None:
         self.out, self.chosen, self.settings, self.say = out, chosen, settings, say
         self.data, self.card = chosen.data, chosen.card
+        self.measure = evaluation.named(evaluation.OWN[chosen.card.kind])
 
     def run(self) -> None:
         """Train to the end, evaluate once, write the model and the report."""
@@ -128,13 +129,20 @@ class Job:
             )
         self.finish(state, model, feed)
 
+    def judged(self) -> dict[str, Judged]:
+        """Return the held-out pictures by split."""
+        splits = {"validation": self.data.validation, "test": self.data.test}
+        return {
+            name: Judged(name=self.data.name, test=source, split=name, train=self.data.train)
+            for name, source in splits.items()
+            if source is not None
+        }
+
     def validate(self, model: Classifier) -> Mapping[str, float]:
         """Score the validation pictures."""
-        assert self.data.validation is not None
-        answers = scores(model, self.data.validation, self.card.preprocessing)
-        found = scored(self.card, answers)
-        name, value = found.main
-        return {"score": value, FIGURES[name]: value, "validation_loss": found.loss}
+        found = self.measure(Subject(model, self.card), self.judged()["validation"])
+        main, loss = found.scores[0], found["loss"].value
+        return {"score": main.value, main.key: main.value, "validation_loss": loss}
 
     def finish(self, state: State[Supervised], model: Classifier, feed: Feed) -> None:
         """Keep the best weights, evaluate them and write everything down."""
@@ -142,41 +150,38 @@ class Job:
         tensors = read_with_notes(run.best_file)[0] if run.best_file.exists() else state.weights()
         state.task.load_state_dict(tensors)
         model.card = self.card
-        model.eval()
-        splits = {"validation": self.data.validation, "test": self.data.test}
-        found: dict[str, Scored] = {}
-        answers: dict[str, Answers] = {}
-        for name, source in splits.items():
-            if source is not None:
-                answers[name] = scores(model, source, self.card.preprocessing)
-                found[name] = scored(self.card, answers[name])
-        write_text(self.out / "scores.json", json.dumps(summary(found), indent=2) + "\n")
-        report(self.out, model, self.chosen, self.settings, answers)
+        subject = Subject(model, self.card)
+        found = [self.measure(subject, data) for data in self.judged().values()]
+        scores = {finding.split: summary(finding) for finding in found}
+        write_text(self.out / "scores.json", json.dumps(scores, indent=2) + "\n")
+        report(self.out, subject, self.chosen, self.settings, found)
         write(self.out / "model.safetensors", model.state_dict())
         if found:
-            table(found)
-        for line in (*feed.complaints(), *(a for n in answers for a in answers[n].unreadable)):
+            scores_table(found)
+        for line in (*feed.complaints(), *(why for f in found for why in f.unreadable)):
             self.say(f"skipped   {line}")
         self.say(f"report    {self.out / 'report.html'}")
         self.say(f"use it    patchword predict {self.out} PICTURE...")
 
 
-def summary(found: Mapping[str, Scored]) -> dict[str, Any]:
-    """Return scores as plain values."""
-    left_out = ("confusion", "unreadable", "split", "recall", "precision")
-    return {
-        name: {
-            field: plain(value) for field, value in asdict(scores).items() if field not in left_out
-        }
-        for name, scores in found.items()
-    }
+def summary(found: Finding) -> dict[str, Any]:
+    """Return scores as plain values by name; those of a label or value by its name below that."""
+    kept: dict[str, Any] = {"count": found.count}
+    for place, score in enumerate(found.scores):
+        figures: dict[str, Any] = {score.key: plain(score.value)}
+        if score.interval is not None:
+            figures[f"{score.key}_interval" if place else "interval"] = list(score.interval)
+        for key, figure in figures.items():
+            if score.under:
+                kept.setdefault(key, {})[score.under] = figure
+            else:
+                kept[key] = figure
+    return kept
 
 
-def plain(value: Any) -> Any:
-    """Return a figure, or several, as JSON knows them: what is not a number is null."""
-    if isinstance(value, tuple):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and isnan(value) else value
+def plain(value: float) -> float | None:
+    """Return a figure as JSON knows it: what is not a number is null."""
+    return None if isnan(value) else value
 
 
 @contextmanager

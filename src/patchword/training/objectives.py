@@ -1,22 +1,15 @@
-"""What is known of pictures decides what is learnt and how it is scored."""
+"""What is known of pictures decides what is learnt, and what a recipe may ask for."""
 
 from dataclasses import replace
 
-import torch.nn.functional as F
-
 from patchword.data import Source
 from patchword.errors import ConfigError
-from patchword.evaluation.multilabel import multilabel
-from patchword.evaluation.regression import regression
-from patchword.evaluation.scored import Scored
-from patchword.evaluation.topk import topk
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.classify import Classify, Supervised
 from patchword.tasks.multilabel import MultiLabel
 from patchword.tasks.regress import Regress
-from patchword.training.feed import Answers
 
 
 def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised:
@@ -24,20 +17,6 @@ def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised:
     if card.kind == "labels":
         return MultiLabel(model)
     return Regress(model, recipe.value_loss) if card.kind == "values" else Classify(model)
-
-
-def scored(card: Card, answers: Answers) -> Scored:
-    """Score answers by what they answer."""
-    logits, truth = answers.logits, answers.targets
-    if card.kind == "class" or truth is None:
-        return topk(logits, answers.labels)
-    if card.kind == "labels":
-        return multilabel(logits, truth)
-    if card.kind == "values":
-        assert card.scale is not None
-        return regression(card.scale.restored(logits), truth, card.scale.std)
-    loss = F.cross_entropy(logits.double(), truth.double()).item()
-    return replace(topk(logits, answers.labels), loss=loss)
 
 
 def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """The report of a run: its log, its mistakes, and what the network has learnt, as one page."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from patchword.data import Source
 from patchword.data.frame import Frame, frame
 from patchword.engine.run import Run
 from patchword.errors import ImageError
-from patchword.evaluation.regression import RegressionScores
-from patchword.evaluation.scored import Scored
+from patchword.evaluation.answers import Answers
+from patchword.evaluation.protocol import Finding, Score, Subject
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
 from patchword.inspection.stem import filters, position_similarity
@@ -30,38 +31,36 @@ from patchword.pages.report import (
 )
 from patchword.predictor import normalise
 from patchword.training.choose import Chosen
-from patchword.training.feed import Answers
-from patchword.training.objectives import scored
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
-from patchword.training.worded import as_words, confusion, interval, per_class, titled
+from patchword.training.worded import confusion, figure, per_class, titled
 
 MISTAKES, LOOKED_AT = 24, 8
+FURTHER = 4  # scores at the top, beside the main one
 
 
 def report(
     out: Path,
-    model: Classifier,
+    subject: Subject,
     chosen: Chosen,
     settings: Settings,
-    answers: dict[str, Answers],
+    found: Sequence[Finding],
 ) -> None:
     """Write `report.html`; the pictures are those of the last split that was scored."""
-    shown = [name for name in ("validation", "test") if name in answers]
-    split = shown[-1] if shown else None
+    last, model = (found[-1] if found else None), subject.model
+    split = last.split if last else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
-    found = {name: scored(chosen.card, answers[name]) for name in shown}
     classes = chosen.data.train.classes
     rows = Run(out).rows()
     page = Report(
         title=f"{settings.request.model or chosen.card.model} on {chosen.data.name}",
         subtitle=subtitle(settings, split),
-        headline=headline(found, rows, settings, classes),
+        headline=headline(found, rows, settings),
         notes=settings.reasons,
-        curves=curves(rows, next((s.main[0] for s in found.values()), "")),
-        confusion=confusion(classes, found.get(split or "")),
-        per_class=per_class(classes, found.get(split or "")),
-        mistakes=mistakes(source, answers[split]) if source and split else (),
+        curves=curves(rows, last.scores[0] if last else None),
+        confusion=confusion(classes, last),
+        per_class=per_class(classes, last),
+        mistakes=mistakes(source, subject.answers(source)) if source else (),
         attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
         filters=patch_filters(model),
         positions=positions(model),
@@ -86,29 +85,12 @@ def subtitle(settings: Settings, split: str | None) -> str:
 
 
 def headline(
-    found: dict[str, Scored],
-    rows: list[dict[str, Any]],
-    settings: Settings,
-    classes: tuple[str, ...],
+    found: Sequence[Finding], rows: list[dict[str, Any]], settings: Settings
 ) -> tuple[Figure, ...]:
     """Return the numbers that stand at the top."""
-    figures = [
-        Figure(
-            label=f"{name} {scores.main[0]}",
-            value=as_words(scores, scores.main[1]),
-            note=f"95 % interval {as_words(scores, scores.interval[0])} to "
-            f"{as_words(scores, scores.interval[1])}, {scores.count:,} pictures",
-        )
-        for name, scores in reversed(found.items())
-    ]
-    figures += [
-        Figure(label=f"{name} {value}", value=f"{mae:.4g}", note=interval(low, high))
-        for name, scores in reversed(found.items())
-        if isinstance(scores, RegressionScores)
-        for value, mae, (low, high) in zip(
-            [f"MAE of {c}" for c in classes], scores.mae, scores.mae_interval, strict=True
-        )
-    ][:4]
+    figures = [figure(f, f.scores[0]) for f in reversed(found)]
+    certain = [(f, score) for f in reversed(found) for score in f.scores[1:] if score.interval]
+    figures += [figure(f, score) for f, score in certain[:FURTHER]]
     steps = [row for row in rows if "loss" in row]
     seconds = sum(row["seconds"] for row in steps)
     seen = settings.steps * settings.recipe.batch_size
@@ -125,7 +107,7 @@ def headline(
     return tuple(figures)
 
 
-def curves(rows: list[dict[str, Any]], figure: str) -> tuple[Chart, ...]:
+def curves(rows: list[dict[str, Any]], main: Score | None) -> tuple[Chart, ...]:
     """Return loss, validation accuracy and learning rate over the steps."""
     train = [row for row in rows if "loss" in row]
     looks = [row for row in rows if "score" in row]
@@ -147,13 +129,14 @@ def curves(rows: list[dict[str, Any]], figure: str) -> tuple[Chart, ...]:
             "training falling on while validation rises is overfitting.",
         )
     ]
-    if looks:
+    if looks and main is not None:
+        share = main.unit == "share"
         charts.append(
             Chart(
                 title="Validation score",
                 x_label="step",
-                y_label=figure if figure == "R2" else f"{figure}, %",
-                series=(series("validation", looks, "score", 1.0 if figure == "R2" else 100.0),),
+                y_label=f"{main.name}, %" if share else main.name,
+                series=(series("validation", looks, "score", 100.0 if share else 1.0),),
                 caption="How the validation pictures were answered, as training went on: the "
                 "figure that the best weights were chosen by.",
             )
@@ -174,8 +157,8 @@ def mistakes(source: Source, answers: Answers) -> tuple[Mistake, ...]:
     """Return the wrong answers that the network was surest of, where there is one class."""
     if source.kind in ("labels", "values"):
         return ()
-    logits, labels, numbers = answers[:3]
-    confidence, said = logits.softmax(dim=1).max(dim=1)
+    labels, numbers = answers.labels, answers.indices
+    confidence, said = answers.logits.softmax(dim=1).max(dim=1)
     wrong = (said != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
     return tuple(

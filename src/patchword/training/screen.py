@@ -2,16 +2,13 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from patchword.data import SplitCensus
-from patchword.evaluation.scored import Scored
+from patchword.data import SplitCensus, said
+from patchword.evaluation.protocol import Finding, rows
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
-
-FIGURES = {"top-1": "top1", "mAP": "map", "R2": "r2"}
-"""What weights are chosen by, and what the log calls it."""
 
 SAID = {
     "class": "{} classes",
@@ -51,6 +48,12 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"data      {chosen.data.name}: {SAID[card.kind].format(card.num_classes)} "
         f"({names[:60]}{'...' if len(names) > 60 else ''})",
         *(f"          {split_words(name, split)}" for name, split in splits.items() if split),
+        *(
+            f"pixels    {line}"
+            for name, split in splits.items()
+            if split
+            for line in said(name, split)
+        ),
         f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
         f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
@@ -102,26 +105,41 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def table(scores: Mapping[str, Scored]) -> None:
-    """Print the scores of each split."""
+def scores_table(findings: Sequence[Finding]) -> None:
+    """Print scores: a line per data set, split and setting."""
+    names = list(dict.fromkeys(score.name for f in findings for score in f.scores))
+    under = any(score.under for f in findings for score in f.scores)
+    narrow = len(names) <= 5  # wider tables leave the intervals to the page and the JSON
+    table(
+        ("data", "split", "count", *(("under",) if under else ()), *names),
+        [
+            (
+                finding.data,
+                finding.split,
+                f"{finding.count:,}",
+                *((setting,) if under else ()),
+                *(scores[n].words(interval=narrow) if n in scores else "" for n in names),
+            )
+            for finding in findings
+            for setting, scores in rows(finding).items()
+        ],
+    )
+
+
+def table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+    """Print a table; numbers are on the right."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    first = next(iter(scores.values()))
-    columns = ("pictures", "count", first.main[0], "95 % interval", *first.others, "loss")
     shown = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        shown.add_column(column, justify="left" if column == "pictures" else "right")
-    for name, found in scores.items():
-        low, high = found.interval
-        share = found.main[0] != "R2"
-        shown.add_row(
-            name,
-            f"{found.count:,}",
-            f"{found.main[1]:.{'2%' if share else '4f'}}",
-            f"{low:.1%} to {high:.1%}" if share else f"{low:.3f} to {high:.3f}",
-            *(f"{value:.{'2%' if share else '4g'}}" for value in found.others.values()),
-            f"{found.loss:.4f}",
-        )
-    Console(highlight=False).print(shown)
+        right = column in ("parameters", "MACs", "claimed top-1", "probability", "count")
+        shown.add_column(column, justify="right" if right else "left", overflow="fold")
+    for line in lines:
+        shown.add_row(*map(escape, line))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # a file or another program has no edge to fold at
+    console.print(shown)

@@ -1,15 +1,17 @@
 """What a user asked for, and what runs: the second is the first with nothing left open."""
 
-import json
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from patchword.config import dump, parse, read_json
+from patchword.config import changed, parse, read_json
+from patchword.data import Pixels
 from patchword.engine.devices import Precision, device
-from patchword.errors import ConfigError, RunError, suggest
+from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe
+
+PIXELS = "pixels."  # how the settings of the pixel contract begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Request:
     device: str = "auto"
     compile: bool = False
     init: str | None = None
-    settings: tuple[str, ...] = ()  # changes to the recipe, as PATH=VALUE
+    settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
         least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "seed": 0, "workers": 0}
@@ -98,33 +100,16 @@ def overridden(recipe: Recipe, request: Request) -> Recipe:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
-    return changed(recipe, request.settings)
+    return changed(recipe, tuple(s for s in request.settings if not s.startswith(PIXELS)))
 
 
-def changed(recipe: Recipe, settings: tuple[str, ...]) -> Recipe:
-    """Change a recipe by path, as in `augment.hflip=0.5`.
-
-    Raises:
-        ConfigError: there is no such setting, or the value is not of its type.
-    """
-    values = dump(recipe)
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--settings {setting}: write it as PATH=VALUE")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        *parents, last = path.split(".")
-        inside: Any = values
-        for name in parents:
-            inside = inside.get(name) if isinstance(inside, dict) else None
-        if not isinstance(inside, dict) or last not in inside:
-            known = inside if isinstance(inside, dict) else values
-            raise ConfigError(f"--settings {path}: no such setting; {suggest(last, known)}")
-        inside[last] = value
-    return parse(Recipe, values, where="--settings")
+def contract(pixels: Pixels, request: Request) -> Pixels:
+    """Put what was asked for in place of a pixel contract's own; bands say how many channels."""
+    asked = [s.removeprefix(PIXELS) for s in request.settings if s.startswith(PIXELS)]
+    bands = next((s for s in reversed(asked) if s.startswith("bands=[")), "")
+    if any(map(str.isdigit, bands)) and not any(s.startswith("channels=") for s in asked):
+        asked.append(f"channels={bands.count(',') + 1}")
+    return changed(pixels, asked, where="--settings pixels")
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:

@@ -9,10 +9,11 @@ import torch
 
 from patchword.data import Subset
 from patchword.engine.devices import Precision, device
+from patchword.evaluation.answers import scores
 from patchword.heads.classify import Classifier
 from patchword.training import measure
 from patchword.training.choose import Chosen
-from patchword.training.feed import Feed, scores
+from patchword.training.feed import Feed
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.settings import Request, Settings
 

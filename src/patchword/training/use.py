@@ -1,87 +1,21 @@
-"""A trained model at work: scores on labelled pictures, answers for others."""
+"""A trained model at work: answers for pictures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from patchword.checkpoints import load
-from patchword.data import Source, open_data
+from patchword.data import header
+from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
-from patchword.errors import ConfigError, DataError, ImageError
-from patchword.evaluation.scored import Scored
+from patchword.errors import DataError, ImageError
 from patchword.heads.classify import Classifier
-from patchword.predictor import Answer, Card
-from patchword.training.choose import held_out
-from patchword.training.feed import scores
-from patchword.training.objectives import scored
-from patchword.training.settings import Request, stored
+from patchword.predictor import Answer
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 BATCH = 64
-
-
-def evaluate(run: Path, *, data: str | None, split: str, device: str) -> Scored:
-    """Score a model; the class index is the model's, whatever the order of the data's folders."""
-    model = load(run).to(named_device(device))
-    card = model.card
-    assert card is not None
-    settings = stored(run) if (run / "config.json").exists() else None
-    where = data or (settings.request.data if settings else None)
-    if where is None:
-        raise ConfigError(f"{run} does not say what it was trained on: name --data")
-    request = replace(settings.request if settings else Request(data=where), data=where)
-    opened = open_data(where, pixels=card.pixels, seed=request.seed, columns=request.columns)
-    if settings and data is None:
-        opened, _ = held_out(opened, settings.request)
-    splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
-    name = (
-        split if split != "auto" else next(n for n in ("test", "validation", "train") if splits[n])
-    )
-    source = splits[name]
-    if source is None:
-        raise DataError(
-            f"{where} has no {name} pictures; it has: {', '.join(n for n in splits if splits[n])}"
-        )
-    found = scores(model, source, card.preprocessing)
-    if source.kind != card.kind:
-        raise DataError(f"{where} has {source.kind} of pictures; the model answers {card.kind}")
-    answers = found._replace(
-        labels=relabelled(found.labels, source, card),
-        targets=rearranged(found.targets, source, card),
-    )
-    return replace(scored(card, answers), unreadable=found.unreadable, split=name)
-
-
-def relabelled(labels: torch.Tensor, source: Source, card: Card) -> torch.Tensor:
-    """Return labels as the model numbers them.
-
-    Raises:
-        DataError: the data has classes that the model does not know.
-    """
-    if card.classes is None or card.classes == source.classes:
-        return labels
-    strange = [name for name in source.classes if name not in card.classes]
-    if strange:
-        raise DataError(
-            f"the model does not know the classes {', '.join(strange[:8])}; "
-            f"it knows {', '.join(card.classes[:8])}{', ...' if len(card.classes) > 8 else ''}"
-        )
-    numbers = np.array([card.classes.index(name) for name in source.classes])
-    return torch.from_numpy(numbers)[labels]
-
-
-def rearranged(targets: torch.Tensor | None, source: Source, card: Card) -> torch.Tensor | None:
-    """Return targets with a column for each class of the model."""
-    if targets is None or card.classes is None or card.classes == source.classes:
-        return targets
-    found = targets.new_zeros(len(targets), len(card.classes))
-    for number, name in enumerate(source.classes):
-        found[:, card.classes.index(name)] = targets[:, number]
-    return found
 
 
 def files(patterns: Sequence[str]) -> list[str]:
@@ -91,10 +25,11 @@ def files(patterns: Sequence[str]) -> list[str]:
         DataError: one of them is nothing, or a folder without pictures.
     """
     found: dict[str, None] = {}
+    known = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            inside = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES]
+            inside = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in known]
         elif path.exists():
             inside = [pattern]
         else:
@@ -107,19 +42,30 @@ def files(patterns: Sequence[str]) -> list[str]:
     return list(found)
 
 
+class Predicted(NamedTuple):
+    """What became of one file."""
+
+    file: str
+    answer: Answer | None
+    error: str | None  # the reason that there is no answer
+    notes: tuple[str, ...]  # what the pixel contract did to the picture
+
+
 def predictions(
     run: Path, patterns: Sequence[str], *, top: int, device: str
-) -> Iterator[tuple[str, Answer | None, str | None]]:
-    """Yield each picture's file, with the model's answer or the reason that there is none."""
+) -> Iterator[Predicted]:
+    """Answer each picture that the patterns name."""
     names = files(patterns)
     model: Classifier = load(run).to(named_device(device))
     predictor = model.predictor()
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
         errors: dict[str, str] = {}
+        notes: dict[str, tuple[str, ...]] = {}
         for name in names[start : start + BATCH]:
             try:
                 pixels[name] = predictor.pixels(name)
+                notes[name] = header(Path(name), predictor.card.pixels).notes
             except ImageError as error:
                 errors[name] = str(error)
         answers = dict(
@@ -130,4 +76,4 @@ def predictions(
             )
         )
         for name in names[start : start + BATCH]:
-            yield name, answers.get(name), errors.get(name)
+            yield Predicted(name, answers.get(name), errors.get(name), notes.get(name, ()))

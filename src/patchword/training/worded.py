@@ -1,37 +1,40 @@
 """Scores, and what is known of a picture, as the report words them."""
 
 from patchword.data import Source
-from patchword.evaluation.multilabel import MultiLabelScores
-from patchword.evaluation.regression import RegressionScores
-from patchword.evaluation.scored import Scored
-from patchword.evaluation.topk import TopK
+from patchword.evaluation.protocol import Finding, Score
 from patchword.pages.confusion import Confusion
-from patchword.pages.report import ClassRow
+from patchword.pages.report import ClassRow, Figure
 
 
-def as_words(scores: Scored, value: float) -> str:
-    """Write the main figure, or an end of its interval."""
-    return f"{value:.3f}" if isinstance(scores, RegressionScores) else f"{value:.1%}"
+def figure(found: Finding, score: Score) -> Figure:
+    """Write a score, and how sure it is."""
+    form = "{:.1%}" if score.unit == "share" else "{:.4g}"
+    note = f"{found.count:,} pictures"
+    if score.interval is not None:
+        low, high = map(form.format, score.interval)
+        note = f"95 % interval {low} to {high}, {note}"
+    return Figure(
+        label=f"{found.split} {score.name}{f' of {score.under}' if score.under else ''}",
+        value=form.format(score.value),
+        note=note,
+    )
 
 
-def interval(low: float, high: float) -> str:
-    """Say an interval."""
-    return f"95 % interval {low:.4g} to {high:.4g}"
-
-
-def confusion(classes: tuple[str, ...], found: Scored | None) -> Confusion | None:
+def confusion(classes: tuple[str, ...], found: Finding | None) -> Confusion | None:
     """Return what was taken for what, where a picture has one class."""
-    return Confusion(names=classes, counts=found.confusion) if isinstance(found, TopK) else None
+    if found is None or found.confusion is None:
+        return None
+    return Confusion(names=classes, counts=found.confusion)
 
 
-def per_class(classes: tuple[str, ...], found: Scored | None) -> tuple[ClassRow, ...]:
+def per_class(classes: tuple[str, ...], found: Finding | None) -> tuple[ClassRow, ...]:
     """Return how each class or label fared."""
-    if not isinstance(found, TopK | MultiLabelScores):
+    if found is None or not found.per_class:
         return ()
-    several = isinstance(found, MultiLabelScores)
-    counts = found.having if several else found.confusion.sum(axis=1).tolist()
-    rows = zip(classes, counts, found.recall, found.precision, strict=True)
-    return tuple(ClassRow(name=n, count=c, recall=r, precision=p) for n, c, r, p in rows)
+    return tuple(
+        ClassRow(name=name, count=each.count, recall=each.recall, precision=each.precision)
+        for name, each in zip(classes, found.per_class, strict=True)
+    )
 
 
 def titled(source: Source, index: int) -> str:

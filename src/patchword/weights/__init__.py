@@ -1,11 +1,13 @@
 """Weights: foreign names read both ways, safe files, and other sizes."""
 
-from patchword.weights.formats import POINTWISE as POINTWISE
-from patchword.weights.formats import Count as Count
 from patchword.weights.formats import Format as Format
-from patchword.weights.formats import Rule as Rule
-from patchword.weights.formats import View as View
+from patchword.weights.formats import Tensors as Tensors
 from patchword.weights.formats import fill as fill
-from patchword.weights.formats import normed as normed
 from patchword.weights.formats import recognise as recognise
-from patchword.weights.stages import counted as counted
+from patchword.weights.rules import POINTWISE as POINTWISE
+from patchword.weights.rules import Rule as Rule
+from patchword.weights.rules import Rules as Rules
+from patchword.weights.rules import View as View
+from patchword.weights.rules import modules as modules
+from patchword.weights.rules import normed as normed
+from patchword.weights.rules import within as within

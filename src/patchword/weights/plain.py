@@ -1,6 +1,7 @@
 """The names that others give the tensors of a plain transformer: ViT, DeiT and their kin."""
 
-from patchword.weights.formats import Format, Rule
+from patchword.weights.formats import Format
+from patchword.weights.rules import Rule
 
 TIMM = Format(
     "timm",

@@ -1,40 +1,21 @@
 """The names that others give the tensors of networks of shifted windows: Swin and its kin."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from patchword.layers import Windows, relative_index
-from patchword.weights.formats import Format, Rule, Tensors
+from patchword.weights.formats import Format, Tensors
+from patchword.weights.rules import Rule, modules, within
 
-LATER = range(1, 8)  # stages after the first, as many as are named one by one
-BLOCK = tuple(Rule(f"{part}.*", f"{part}.*") for part in ("norm1", "norm2", "attn.proj", "mlp"))
+BLOCK = modules({part: part for part in ("norm1", "norm2", "attn.proj", "mlp")})
 STEM = (
-    Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
-    Rule("patch_embed.norm.*", "stem.norm.*"),
+    *modules({"patch_embed.proj": "stem.patch_embed.proj", "patch_embed.norm": "stem.norm"}),
     Rule("absolute_pos_embed", "stem.position.table"),
 )
 
 Own = Callable[[Any, int], Tensors]  # of a config and a stage: what a paper's attention adds
-
-
-def within(rules: tuple[Rule, ...], theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Return rules about a part of a network as rules about the part at its place."""
-    return tuple(
-        replace(
-            rule,
-            theirs=tuple(f"{theirs}.{name}" for name in rule.parts),
-            ours=f"{ours}.{rule.ours}",
-        )
-        for rule in rules
-    )
-
-
-def merges(pattern: Callable[[int], str]) -> tuple[Rule, ...]:
-    """Return rules about the mergings, by what others call the one that leads into a stage."""
-    return tuple(Rule(f"{pattern(i)}.*", f"stages.{i}.merge.*") for i in LATER)
 
 
 def tables(config: Any, i: int, own: Own | None) -> dict[str, Tensor]:
@@ -61,9 +42,9 @@ def timm_format(attention: tuple[Rule, ...]) -> Format:
     """Return timm's names; `attention` are about a block's attention."""
     return Format(
         "timm",
-        *merges(lambda i: f"layers.{i}.downsample"),
         *STEM,
-        *within((*BLOCK, *attention), "layers.#.blocks.#", "stages.#.blocks.#"),
+        *within("layers.#.blocks.#", "stages.#.blocks.#", *BLOCK, *attention),
+        Rule("layers.#.downsample.*", "stages.#.merge.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.fc.*", "head.label.*"),),
     )
@@ -87,9 +68,9 @@ def authors_format(attention: tuple[Rule, ...], own: Own | None = None) -> Forma
     block = "layers.#.blocks.#"
     return Format(
         "authors",
-        *merges(lambda i: f"layers.{i - 1}.downsample"),
         *STEM,
-        *within((*BLOCK, *attention), block, "stages.#.blocks.#"),
+        *within(block, "stages.#.blocks.#", *BLOCK, *attention),
+        Rule("layers.{#-1}.downsample.*", "stages.#.merge.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
         ignore=(
@@ -114,15 +95,12 @@ def torchvision_format(attention: tuple[Rule, ...], own: Own | None = None) -> F
                 found |= {f"{block}.{name}": tensor for name, tensor in kept.items()}
         return found
 
-    mlp = (Rule("mlp.0.*", "mlp.fc1.*"), Rule("mlp.3.*", "mlp.fc2.*"))
-    block = (*BLOCK[:-1], *mlp, *attention)
-    stages = (within(block, f"features.{2 * i + 1}.#", f"stages.{i}.blocks.#") for i in (0, *LATER))
+    mlp = modules({"mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"})
     return Format(
         "torchvision",
-        Rule("features.0.0.*", "stem.patch_embed.proj.*"),
-        Rule("features.0.2.*", "stem.norm.*"),
-        *merges(lambda i: f"features.{2 * i}"),
-        *(rule for stage in stages for rule in stage),
+        *modules({"features.0.0": "stem.patch_embed.proj", "features.0.2": "stem.norm"}),
+        *within("features.{2#+1}.#", "stages.#.blocks.#", *BLOCK[:-1], *mlp, *attention),
+        Rule("features.{2#}.*", "stages.#.merge.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
         ignore=(
@@ -146,11 +124,9 @@ def transformers_format(
         fc2: of its second.
     """
     block = (
-        *within(attention, "attention", "attn"),
-        Rule("layernorm_before.*", "norm1.*"),
-        Rule("layernorm_after.*", "norm2.*"),
-        Rule(f"{fc1}.*", "mlp.fc1.*"),
-        Rule(f"{fc2}.*", "mlp.fc2.*"),
+        *within("attention", "attn", *attention),
+        *modules({"layernorm_before": "norm1", "layernorm_after": "norm2"}),
+        *modules({fc1: "mlp.fc1", fc2: "mlp.fc2"}),
     )
     layer = "encoder.layers.#.blocks.#"
     return Format(
@@ -158,8 +134,8 @@ def transformers_format(
         Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
         Rule("embeddings.norm.*", "stem.norm.*"),
         Rule("embeddings.position_embeddings", "stem.position.table"),
-        *within(block, layer, "stages.#.blocks.#"),
-        *merges(lambda i: f"encoder.layers.{i - 1}.downsample"),
+        *within(layer, "stages.#.blocks.#", *block),
+        Rule("encoder.layers.{#-1}.downsample.*", "stages.#.merge.*"),
         Rule("layernorm.*", "norm.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=(root,),

@@ -1,7 +1,9 @@
-"""What every score has in common, whatever was scored."""
+"""Intervals of any figure, from a test's pictures drawn again (the bootstrap).
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+Paper      Efron 1979, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7(1)
+Reference  none
+Departures none
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,27 +13,6 @@ RESAMPLES = 400
 WORK = 200_000_000  # numbers that resampling may touch; of larger sets it takes fewer samples
 ROOM = 10_000_000  # numbers that are held at once
 FEWEST = 40  # samples that an interval is made from
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored(ABC):
-    """How well pictures were answered. Shares are from 0 to 1."""
-
-    count: int  # pictures that were scored
-    interval: tuple[float, float]  # of the main figure, 95 %
-    loss: float  # mean over the pictures of what was minimised
-    unreadable: tuple[str, ...] = ()  # why pictures were not scored
-    split: str = "scored"  # which pictures they are
-
-    @property
-    @abstractmethod
-    def main(self) -> tuple[str, float]:
-        """The figure that weights are chosen by, the higher the better, and its name."""
-
-    @property
-    @abstractmethod
-    def others(self) -> dict[str, float]:
-        """Further figures, by name."""
 
 
 def resampled(pictures: int, work: int = 1) -> Float[np.ndarray, "samples n"]:
@@ -50,11 +31,11 @@ def resampled(pictures: int, work: int = 1) -> Float[np.ndarray, "samples n"]:
     return counts
 
 
-def percentiles(figures: Float[np.ndarray, " samples"]) -> tuple[float, float]:
-    """Return the percentile interval (Efron 1979) of a figure of resampled pictures, 95 %."""
+def percentiles(figures: Float[np.ndarray, " samples"]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a figure of resampled pictures; None where they are too few."""
     found = figures[np.isfinite(figures)]
     if len(found) < FEWEST:
-        return float("nan"), float("nan")
+        return None
     low, high = np.percentile(found, LEVEL)
     return float(low), float(high)
 
