@@ -120,6 +120,10 @@ def train(
     device: str = "auto",
     compile: bool = False,  # the field's word
     init: str | PathLike[str] | None = None,
+    teacher: str | PathLike[str] | None = None,
+    distill: Literal["hard", "soft"] | None = None,
+    token: bool = False,
+    cache: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
     config: str | PathLike[str] | None = None,
 ) -> TrainedRun:
@@ -134,7 +138,7 @@ def train(
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
-        recipe: vit, deit or tiny.
+        recipe: vit, deit, deit_distilled or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
@@ -147,6 +151,12 @@ def train(
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
         init: a run, folder or file of weights to start from.
+        teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
+            or torchvision:NAME.
+        distill: learn the class that the teacher names (hard, the default), or all that it says.
+        token: learn it through a distillation token, with a model that has one.
+        cache: the folder that teachers' answers are kept in, for all runs that see the same views;
+            patchword/teachers in the user's cache folder if not said.
         settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
             read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
         config: the config.json of a run, to train as that one was.
@@ -175,6 +185,10 @@ def train(
         device=device,
         compile=compile,
         init=None if init is None else fspath(init),
+        teacher=None if teacher is None else fspath(teacher),
+        distill=distill,
+        token=token,
+        cache=None if cache is None else fspath(cache),
         settings=tuple(settings),
     )
     before = None

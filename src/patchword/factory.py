@@ -1,9 +1,12 @@
 """Models by name: with fresh weights, and adapted to other images and classes."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+import torch
 
 from patchword import adapters, models
 from patchword.config import dump, parse
@@ -35,6 +38,26 @@ def family(name: str) -> Any:
 def config(name: str) -> Any:
     """Look a model's configuration up; `config(name).build()` is its backbone."""
     return family(name).VARIANTS[name]
+
+
+def with_token(name: str) -> str:
+    """Return the model that is like another, with a distillation token: its distilled sibling.
+
+    Raises:
+        ConfigError: no model is called so, or it has no such sibling.
+    """
+    with torch.device("meta"):
+        if "distillation" in config(name).build().readouts:
+            return name
+    parts = name.split("_")
+    for words in (parts, ["deit", *parts[1:]]) if parts[0] == "vit" else (parts,):
+        for place in range(1, len(words) + 1):
+            sibling = "_".join([*words[:place], "distilled", *words[place:]])
+            if sibling in models.index():
+                return sibling
+    known = [there for there in models.index() if "distilled" in there]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0) or known
+    raise ConfigError(f"{name} has no form with a distillation token; {', '.join(near)} have one")
 
 
 def create_model(

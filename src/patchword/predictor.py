@@ -68,7 +68,9 @@ class Answer:
         return ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
 
 
-def normalise(images: UInt8[Tensor, "b c h w"], preprocessing: Frame) -> Float[Tensor, "b c h w"]:
+def normalise(
+    images: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"], preprocessing: Frame
+) -> Float[Tensor, "b c h w"]:
     """Turn pixels from 0 to 255 into what a model reads."""
     mean, std = (
         torch.tensor(values, device=images.device).view(-1, 1, 1)

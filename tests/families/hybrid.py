@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from patchword.models.bit import StdConv
-from patchword.models.hybrid import HybridConfig
+from patchword.models.hybrid import FORMATS, HybridConfig
 from tests.families import vit
 from tests.parity.peer import Peer
 
@@ -65,7 +65,7 @@ def jax(golden):
         group_eps=1e-6,
         **vit.sizes(golden),
     )
-    model = vit.google_s(golden, config)
+    model = vit.google_s(golden, config, FORMATS)
     for part in model.modules():
         if isinstance(part, StdConv):
             part.standardised = partial(standardised, part.weight)

@@ -9,10 +9,9 @@ from patchword.config import dump
 from patchword.errors import ConfigError
 from patchword.features import Tap
 from patchword.heads.classify import LinearHead, classifier
-from patchword.models.vit import ViTConfig
-from patchword.weights import fill
-from patchword.weights.configs import to_transformers
-from tests.parity.goldens_of_jax import from_jax
+from patchword.models.vit import FORMATS, ViTConfig
+from patchword.weights import fill, recognise
+from patchword.weights.plain import CONFIGS
 from tests.parity.peer import Peer, outputs, split
 
 SMALL = {"embed_dim": 24, "depth": 5, "num_heads": 3, "mlp_ratio": 2.0}
@@ -82,12 +81,12 @@ def transformers_s(config, num_classes):
     """
     names = tuple(f"class {i}" for i in range(num_classes))
     distilled = "distillation" in config.prefix
-    theirs = to_transformers(dump(config), names, distilled=distilled)
+    kind = CONFIGS[1 if distilled else 0]
+    theirs = kind.write(dump(config), names)
 
     import transformers
 
-    (kind,) = theirs["architectures"]
-    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**theirs))
+    model = getattr(transformers, kind.architecture)(transformers.AutoConfig.for_model(**theirs))
 
     def see(model, batch):
         with outputs({"final": model.base_model.layernorm}) as seen:
@@ -126,30 +125,33 @@ def sizes(golden):
         "depth": kwargs["num_layers"],
         "num_heads": kwargs["num_heads"],
         "mlp_ratio": kwargs["mlp_dim"] / kwargs["hidden_size"],
+        "act": "tanh",
         "prefix": () if mean else ("class",),
         "pool": "mean" if mean else "token",
     }
 
 
-def google_s(golden, config):
-    """Return a classifier with Google's weights, and its GELU, from which ours departs."""
+def google_s(golden, config, formats):
+    """Return a classifier with Google's weights."""
     kwargs = golden.kwargs
     model = classifier(config.build(), kwargs["num_classes"])
     if "representation_size" in kwargs:
         hidden = nn.Linear(config.embed_dim, kwargs["representation_size"])
         last = LinearHead(hidden.out_features, kwargs["num_classes"])
         model.head["label"] = nn.Sequential(hidden, nn.Tanh(), last)
-    for part in model.modules():
-        if isinstance(part, nn.GELU):
-            part.approximate = "tanh"
-    fill(model, from_jax(golden.weights, config))
+    format_ = recognise(formats, golden.weights, config)
+    assert format_.name.startswith("google")
+    fill(model, format_.load(golden.weights, config))
+    back = format_.save(model.state_dict(), config=config)
+    assert back.keys() == golden.weights.keys()
+    assert all(torch.equal(back[n].flatten(), golden.weights[n].flatten()) for n in back)
     return model.eval()
 
 
 def jax(golden):
     """Answer as Google's ViT."""
     config = ViTConfig(patch_size=golden.kwargs["patches"][0], **sizes(golden))
-    return {"logits": google_s(golden, config)(golden.image)}
+    return {"logits": google_s(golden, config, FORMATS)(golden.image)}
 
 
 GOLDENS = {"orig_vit_jax_": jax}

@@ -24,8 +24,9 @@ GOLDENS = {}
 
 
 def peers(name, config, num_classes):
-    """Return torchvision's, which is always read by a class token."""
-    return [lambda: torchvision_s(config, num_classes)] if config.pool == "token" else []
+    """Return torchvision's, which is always read by a class token, and by it alone."""
+    alone = config.pool == "token" and config.prefix == ("class",)
+    return [lambda: torchvision_s(config, num_classes)] if alone else []
 
 
 def torchvision_s(config, num_classes):

@@ -67,7 +67,7 @@ def test_it_survives_being_written_and_read(name):
 
 
 def test_the_directory_is_the_registry():
-    assert recipes.names() == ["deit", "tiny", "vit"]
+    assert recipes.names() == ["deit", "deit_distilled", "tiny", "vit"]
     with pytest.raises(ConfigError, match="did you mean 'deit'"):
         recipes.recipe("diet")
 

@@ -86,6 +86,7 @@ FAMILY_ROOMS = ("models", "text")  # whose papers list what they hold in VARIANT
 DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
+    "CONFIGS",
     "FORMATS",
     "Format",
     "Rule",

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from patchword.data import Pixels
 from patchword.engine import devices
 from patchword.errors import ConfigError, DataError
 from patchword.factory import build
@@ -177,3 +178,43 @@ def test_what_is_measured_leaves_no_trace(monkeypatch):
     unmeasured = settle.make_state(found.card, settle.settle(fixed, choose(fixed), began=0.0))
     weights = settle.make_state(found.card, settings).weights()
     assert all(torch.equal(weights[name], t) for name, t in unmeasured.weights().items())
+
+
+def test_the_pixel_contract_is_asked_for_by_path_and_kept_on_the_card(tmp_path):
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            values = draw.integers(0, 4096, (16, 16), dtype=np.uint16)
+            Image.fromarray(values).save(tmp_path / name / f"{number}.png")
+    found = chosen(str(tmp_path))
+    said = [note for note, _ in found.census.train.notes]
+    assert said == [
+        "16-bit greys from 0 to 65535 scaled",
+        "no more than 17 of 256 levels used; state pixels.window",
+    ]
+    settings = ("pixels.window=[0,4095]", "pixels.max_pixels=1000")
+    found = chosen(str(tmp_path), settings=settings)
+    assert found.card.pixels == Pixels(channels=1, window=(0.0, 4095.0), max_pixels=1000)
+    assert [note for note, _ in found.census.train.notes] == ["16-bit greys from 0 to 4095 scaled"]
+    assert found.data.train.read(0).max() > 240
+    assert chosen(str(tmp_path), settings=("pixels.channels=3",)).card.pixels.channels == 3
+    with pytest.raises(ConfigError, match=r"did you mean 'window'"):
+        chosen(str(tmp_path), settings=("pixels.windo=[0,1]",))
+    with pytest.raises(ConfigError, match="wanted: what becomes black"):
+        chosen(str(tmp_path), settings=("pixels.window=[9,1]",))
+
+
+def test_bands_are_channels(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            values = draw.integers(0, 256, (16, 16, 5), dtype=np.uint8)
+            path = tmp_path / name / f"{number}.tif"
+            tifffile.imwrite(path, values, photometric="minisblack", planarconfig="contig")
+    found = chosen(str(tmp_path), settings=("pixels.bands=[0,1,2,3,4]",))
+    assert described(found).startswith("5 channels, 16x16")
+    with pytest.raises(DataError, match=r"state pixels\.bands"):
+        chosen(str(tmp_path))

@@ -121,6 +121,13 @@ def test_values_have_no_classes_to_weigh(pictures, tmp_path, setting):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_teacher_teaches_classes(pictures, tmp_path):
+    folder, red, _ = pictures
+    data = listed(folder, "red.jsonl", lambda n: red[n] / 2)
+    with pytest.raises(ConfigError, match="a teacher teaches classes, the data has values"):
+        train(data, out=tmp_path / "run", teacher="timm:deit_tiny_patch16_224", **FAST)
+
+
 class Given(Classifier):
     """A model whose scores are given."""
 

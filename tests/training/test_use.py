@@ -197,3 +197,30 @@ def test_more_pictures_than_a_batch_are_answered(run, data, tmp_path):
         a.names == b.names and a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
         for a, b in zip(answers[:50], answers[20:], strict=True)
     )
+
+
+def test_what_the_contract_does_is_said_where_it_is_used(run, data, tmp_path, capsys):
+    """A run that was trained under a contract is used under it, by whatever way it is loaded."""
+    words = ["train", str(data), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    words += ["--model", "vit_mini_patch4_32", "--precision", "fp32", "--workers", "0"]
+    assert main([*words, "--settings", "pixels.background=[0,0,0]"]) == 0
+    save(load(tmp_path / "run"), tmp_path / "model")
+    clear = tmp_path / "clear.png"
+    Image.new("RGBA", (40, 40), (200, 100, 50, 0)).save(clear)
+    for trained, level, name in (("run", 0, "black"), ("model", 0, "black"), (run, 255, "white")):
+        where = tmp_path / trained
+        assert (
+            json.loads((where / "config.json").read_text())["pixels"]["background"] == [level] * 3
+        )
+        assert (load(where).predictor().pixels(clear) == level).all()
+        (answer,) = predict(where, str(clear))
+        assert answer.notes == (f"transparency laid over {name}",)
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "run"), str(clear)]) == 0
+    assert "pixels: 1 of 1 pictures: transparency laid over black" in capsys.readouterr().out
+    for split in ("train", "val"):
+        for label in NAMES:
+            (tmp_path / "more" / split / label).mkdir(parents=True)
+            shutil.copy(clear, tmp_path / "more" / split / label / "clear.png")
+    found = evaluate(tmp_path / "run", data=str(tmp_path / "more"))
+    assert found.notes == ("3 of 3 validation pictures: transparency laid over black",)

@@ -142,9 +142,3 @@ def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == old
     write(path, {"a": torch.zeros(1)})  # the next one writes over what was left
     assert read(path).keys() == {"a"} and [*tmp_path.iterdir()] == [path]
-
-
-def test_a_convnet_is_not_written_as_transformers_vit(tmp_path):
-    with pytest.raises(ConfigError, match="for ViT and DeiT alone"):
-        save(create_model("resnet18", num_classes=3), tmp_path / "out", format="transformers")
-    assert not (tmp_path / "out").exists()

@@ -90,6 +90,11 @@ def library() -> ModuleType:
     return timm
 
 
+def trained(name: str) -> dict[str, Tensor]:
+    """Return timm's weights for a name, of its tag or of its best."""
+    return library().create_model(name, pretrained=True).state_dict()
+
+
 def made(config: TimmConfig, *, num_classes: int = 0) -> nn.Module:
     """Return timm's network, with fresh weights and our stochastic depth.
 

@@ -70,6 +70,16 @@ def formats(config: TorchvisionConfig) -> tuple[Format, ...]:
     return (format_of("torchvision", net, place, convolves=False),)
 
 
+def trained(name: str) -> dict[str, Tensor]:
+    """Return torchvision's newest weights, without those of further classifiers."""
+    from torchvision import models
+
+    kind: Any = models.get_model_weights(name)
+    tensors: dict[str, Tensor] = kind.DEFAULT.get_state_dict(progress=False, check_hash=True)
+    further = ("aux", "AuxLogits")
+    return {place: tensor for place, tensor in tensors.items() if not place.startswith(further)}
+
+
 def whole(config: TorchvisionConfig) -> nn.Module:
     """Return torchvision's network with its classifier.
 

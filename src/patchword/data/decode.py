@@ -10,8 +10,9 @@ import re
 import stat
 import time
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -218,12 +219,15 @@ class _Timed:
 def _load(image: Any, pixels: Pixels) -> None:
     if getattr(image, "fp", None) is not None:
         image.fp = _Timed(image.fp, pixels.max_seconds)
-    try:
-        image.load()
-    except Exception:
-        # A PNG with no tile left has all its pixels: only what follows them is broken.
-        if not isinstance(image, PngImageFile) or image.tile:
-            raise
+    if isinstance(image, PngImageFile):
+        image.load_end = partial(_tolerated, image.load_end)
+    image.load()
+
+
+def _tolerated(read_end: Callable[[], None]) -> None:
+    """Read what follows a PNG's pixels; where that is broken, the pixels are whole all the same."""
+    with suppress(Exception):
+        read_end()
 
 
 def _orientation(image: Image.Image, *, header_only: bool = False) -> int:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from patchword.data import Kind, Source, cache
 from patchword.errors import ConfigError, DataError, suggest
@@ -136,9 +139,27 @@ class Subject:
 
     def logits(self, source: Source) -> Answers:
         """Return the model's logits, with the source's own labels."""
+        if len(self.model.head) > 1:  # one look tells all of them, and the model's answer
+            parts = list(self.heads(source).values())
+            return parts[0]._replace(logits=torch.stack([p.logits for p in parts]).mean(dim=0))
         return self._once(
             source, "logits", lambda: scores(self.model, source, self.card.preprocessing)
         )
+
+    def heads(self, source: Source) -> dict[str, Answers]:
+        """Return the logits of each of the model's heads, with the source's own labels."""
+
+        def look(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
+            return torch.cat(list(self.model.heads(images).values()), dim=1)
+
+        found = self._once(
+            source, "heads", lambda: looked(self.model, source, self.card.preprocessing, look)
+        )
+        parts = found.logits.chunk(len(self.model.head), dim=1)
+        return {
+            name: found._replace(logits=part)
+            for name, part in zip(self.model.head, parts, strict=True)
+        }
 
     def features(self, source: Source, tokens: Tokens) -> Answers:
         """Return features in the place of logits, with the source's own labels."""

@@ -34,6 +34,8 @@ from patchword.layers import (
     truncated,
 )
 from patchword.weights import Format, Rule, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Choice, Hidden, Only, Same, Scale, Sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +163,42 @@ FORMATS = (
     ),
     transformers_format("transformers", ON_DISK),
     transformers_format("transformers in memory", IN_MEMORY),
+)
+
+CONFIGS = (
+    Kind(
+        "beit",
+        "BeitForImageClassification",
+        (
+            Same("hidden_size", "embed_dim"),
+            Same("num_hidden_layers", "depth"),
+            Same("num_attention_heads", "num_heads"),
+            Same("patch_size", "patch_size"),
+            Same("num_channels", "in_chans", 3),
+            Same("layer_norm_eps", "norm_eps", 1e-12),
+            Same("hidden_dropout_prob", "drop_rate", 0.0),
+            Same("drop_path_rate", "drop_path_rate", 0.1),
+            Same("use_absolute_position_embeddings", "absolute", False),
+            Hidden(),
+            Sides(),
+            Choice(
+                ("use_relative_position_bias", "use_shared_relative_position_bias"),
+                "relative",
+                {(True, False): "each", (False, True): "shared", (False, False): "none"},
+                False,
+            ),
+            Choice("use_mean_pooling", "pool", {True: "mean", False: "token"}, True),
+            Scale("layer_scale_init_value", "layer_scale"),
+            Only("hidden_act", "gelu"),
+            Only("attention_probs_dropout_prob", 0.0),
+        ),
+        unread=(
+            *("initializer_range", "vocab_size", "use_mask_token", "add_fpn"),
+            *("pool_scales", "reshape_hidden_states", "semantic_loss_ignore_index"),
+            *("use_auxiliary_head", "auxiliary_loss_weight", "auxiliary_channels"),
+            *("auxiliary_num_convs", "auxiliary_concat_input"),
+        ),
+    ),
 )
 
 

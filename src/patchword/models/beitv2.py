@@ -9,6 +9,7 @@ Departures none; the network is BEiT's, so it is written there
 from dataclasses import replace
 
 from patchword.data.frame import Frame
+from patchword.models.beit import CONFIGS as CONFIGS
 from patchword.models.beit import FORMATS as FORMATS
 from patchword.models.beit import BEiTConfig
 

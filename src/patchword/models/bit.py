@@ -19,7 +19,10 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.layers import StochasticDepth
 from patchword.models.resnet import ResNet, StagesConfig, Stem
-from patchword.weights import POINTWISE, Format, Rule
+from patchword.weights import POINTWISE, Format, Rule, View
+from patchword.weights.configs import Kind
+from patchword.weights.google import GOOGLE, KERNEL
+from patchword.weights.settings import Only, Ours, Same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,9 @@ PREPROCESSING = Frame(
     std=(0.5, 0.5, 0.5),
 )
 
+UNIT = "resnet/block{#+1}/unit{#+1:02}"
+POINT_KERNEL = View(lambda kernel: kernel[0, 0].mT, lambda matrix: matrix.mT[None, None])
+
 FORMATS = (
     Format(
         "timm",
@@ -91,6 +97,31 @@ FORMATS = (
         root=("bit.",),
     ),
     Format(
+        GOOGLE,
+        Rule("resnet/root_block/standardized_conv2d/kernel", "stem.conv.weight", KERNEL),
+        Rule(f"{UNIT}/a/proj/standardized_conv2d/kernel", "stages.#.#.downsample.weight", KERNEL),
+        *(
+            rule
+            for i, part in enumerate("abc", 1)
+            for rule in (
+                Rule(
+                    f"{UNIT}/{part}/standardized_conv2d/kernel",
+                    f"stages.#.#.conv{i}.weight",
+                    KERNEL,
+                ),
+                Rule(f"{UNIT}/{part}/group_norm/gamma", f"stages.#.#.gn{i}.weight"),
+                Rule(f"{UNIT}/{part}/group_norm/beta", f"stages.#.#.gn{i}.bias"),
+            )
+        ),
+        Rule("resnet/group_norm/gamma", "norm.weight"),
+        Rule("resnet/group_norm/beta", "norm.bias"),
+        head=(
+            Rule("resnet/head/conv2d/kernel", "head.label.weight", POINT_KERNEL),
+            Rule("resnet/head/conv2d/bias", "head.label.bias"),
+        ),
+        settings={"std_eps": 1e-10},
+    ),
+    Format(
         "authors",
         Rule("root.conv.weight", "stem.conv.weight"),
         Rule("body.block{#+1}.unit{#+1:02}.*", "stages.#.#.*"),
@@ -98,6 +129,29 @@ FORMATS = (
         head=(
             Rule("head.conv.weight", "head.label.weight", POINTWISE),
             Rule("head.conv.bias", "head.label.bias"),
+        ),
+        settings={"std_eps": 1e-10},
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "bit",
+        "BitForImageClassification",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("embedding_size", "stem_dim"),
+            Same("hidden_sizes", "embed_dim"),
+            Same("depths", "depth"),
+            Same("drop_path_rate", "drop_path_rate", 0.0),
+            Ours("std_eps", 1e-8),
+            Only("layer_type", "preactivation"),
+            Only("hidden_act", "relu"),
+            Only("global_padding", None),
+            Only("num_groups", 32),
+            Only("embedding_dynamic_padding", False),
+            Only("output_stride", 32),
+            Only("width_factor", 1),
         ),
     ),
 )

@@ -32,6 +32,8 @@ from patchword.layers import (
     truncated,
 )
 from patchword.weights import Format, Rule, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Last, Must, Ours, Same, Uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,42 @@ FORMATS = (
             Rule("classifier.*", "head.label.*"),
         ),
         root=("cvt.",),
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "cvt",
+        "CvtForImageClassification",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("patch_sizes", "patch_size"),
+            Same("patch_stride", "stride"),
+            Same("patch_padding", "padding"),
+            Same("embed_dim", "embed_dim"),
+            Same("num_heads", "num_heads"),
+            Same("depth", "depth"),
+            Uniform("mlp_ratio", "mlp_ratio"),
+            Uniform("stride_kv", "kv_stride"),
+            Uniform("drop_rate", "drop_rate"),
+            Last("drop_path_rate", "drop_path_rate", 0.0),
+            Last("cls_token", None, False, True),
+            Must(
+                "depth",
+                lambda depth: all(blocks > i for i, blocks in enumerate(depth)),
+                "more blocks in a stage than stages before it",
+            ),
+            Ours("act", "exact"),
+            Ours("norm_eps", 1e-5),  # whatever their file says
+            Uniform("attention_drop_rate", value=0.0),
+            Uniform("qkv_bias", value=True),
+            Uniform("qkv_projection_method", value="dw_bn"),
+            Uniform("kernel_qkv", value=3),
+            Uniform("padding_kv", value=1),
+            Uniform("padding_q", value=1),
+            Uniform("stride_q", value=1),
+        ),
+        unread=("initializer_range", "layer_norm_eps"),
     ),
 )
 

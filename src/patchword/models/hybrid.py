@@ -24,7 +24,8 @@ from patchword.layers.grid import strided
 from patchword.models.bit import StdConv
 from patchword.models.resnet import Residual, Stem, stages
 from patchword.models.vit import ViT, ViTConfig
-from patchword.weights import Format, Rule
+from patchword.weights import Format, Rule, Rules, modules, within
+from patchword.weights.google import KERNEL, google_formats, norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,35 +74,46 @@ CLAIMS = {"vit_base_r50_s16_384": Claim(top1=83.72, source=README)}
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
+PLACE = "stem.patch_embed.convnet"
+
+
+def convnet_rules(config: HybridConfig) -> Rules:
+    """Return Google's names of the convnet, which may be its first convolution alone."""
+    stem = f"{PLACE}.stem.conv" if config.stem_depth else f"{PLACE}.conv"
+    unit, ours = "block{#+1}/unit{#+1}", f"{PLACE}.stages.#.#"
+    return (
+        Rule("conv_root/kernel", f"{stem}.conv.weight", KERNEL),
+        *norm("gn_root", f"{stem}.norm"),
+        Rule(f"{unit}/conv_proj/kernel", f"{ours}.shortcut.conv.weight", KERNEL),
+        *norm(f"{unit}/gn_proj", f"{ours}.shortcut.norm"),
+        Rule(f"{unit}/conv{{#+1}}/kernel", f"{ours}.branch.#.conv.weight", KERNEL),
+        *norm(f"{unit}/gn{{#+1}}", f"{ours}.branch.#.norm"),
+    )
+
+
 FORMATS = (
     Format(
         "timm",
         Rule("cls_token", "stem.prefix.class_token"),
         Rule("pos_embed", "stem.position.table"),
-        Rule("patch_embed.backbone.conv.*", "stem.patch_embed.convnet.conv.conv.*"),
-        Rule("patch_embed.backbone.norm.*", "stem.patch_embed.convnet.conv.norm.*"),
-        Rule("patch_embed.backbone.stem.conv.*", "stem.patch_embed.convnet.stem.conv.conv.*"),
-        Rule("patch_embed.backbone.stem.norm.*", "stem.patch_embed.convnet.stem.conv.norm.*"),
-        *(
-            Rule(
-                f"patch_embed.backbone.stages.#.blocks.#.{theirs}.*",
-                f"stem.patch_embed.convnet.stages.#.#.{ours}.*",
-            )
-            for theirs, ours in (
-                ("conv1", "branch.0.conv"),
-                ("norm1", "branch.0.norm"),
-                ("conv2", "branch.1.conv"),
-                ("norm2", "branch.1.norm"),
-                ("conv3", "branch.2.conv"),
-                ("norm3", "branch.2.norm"),
-                ("downsample", "shortcut"),
-            )
+        *within(
+            "patch_embed.backbone",
+            PLACE,
+            *modules({"conv": "conv.conv", "norm": "conv.norm"}),
+            *modules({"stem.conv": "stem.conv.conv", "stem.norm": "stem.conv.norm"}),
+            *within(
+                "stages.#.blocks.#",
+                "stages.#.#",
+                *modules({"conv{#+1}": "branch.#.conv", "norm{#+1}": "branch.#.norm"}),
+                *modules({"downsample": "shortcut"}),
+            ),
         ),
         Rule("patch_embed.proj.*", "stem.patch_embed.proj.*"),
         Rule("blocks.#.*", "blocks.#.*"),
         Rule("norm.*", "norm.*"),
         head=(Rule("head.*", "head.label.*"),),
     ),
+    *google_formats({"act": "tanh", "resample": "linear", "group_eps": 1e-6}, convnet_rules),
 )
 
 

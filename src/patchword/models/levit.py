@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import accumulate, count, pairwise
 from typing import Literal
 
@@ -36,6 +35,8 @@ from patchword.layers import (
     to_tokens,
 )
 from patchword.weights import POINTWISE, Format, Rule, Rules, Tensors, View, modules, normed, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Must, Only, Ours, Same, Sides, Uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +102,7 @@ CLAIMS = {
     "levit_256": Claim(params=18.89, macs=1.127, top1=81.6),
     "levit_384": Claim(params=39.13, macs=2.352, top1=82.6),
 }
-
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-
 ACTS = {"hard_swish": nn.Hardswish, "silu": nn.SiLU}
 
 
@@ -220,10 +219,40 @@ FORMATS = (
     ),
     authors_format(
         "authors",
-        partial(normed, linear="c", norm="bn"),
+        lambda names: normed(names, "c", "bn"),
         modules({"head.bn": "norms.label", "head_dist.bn": "norms.distillation"}),
         head=modules({"head.l": "head.label", "head_dist.l": "head.distillation"}),
     ),
+)
+
+CONFIGS = tuple(
+    Kind(
+        "levit",
+        f"LevitForImageClassification{teacher}",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("hidden_sizes", "embed_dim"),
+            Same("num_attention_heads", "num_heads"),
+            Same("depths", "depth"),
+            Uniform("key_dim", "key_dim"),
+            Same("drop_path_rate", "drop_path_rate", 0),
+            Sides(square=True),
+            Must("image_size", lambda sides: sides[0] % 16 == 0, "a multiple of 16"),
+            Must("depth", lambda depth: len(depth) == 3, "three stages"),
+            Ours("readouts", readouts),
+            Ours("stem", 4),
+            Ours("act", "hard_swish"),
+            Ours("mlp_ratio", 2.0),
+            Uniform("mlp_ratio", value=2),
+            Uniform("attention_ratio", value=2),
+            Only("patch_size", 16),
+            Only("kernel_size", 3),
+            Only("stride", 2),
+            Only("padding", 1),
+        ),
+        unread=("initializer_range",),
+    )
+    for teacher, readouts in (("WithTeacher", ["label", "distillation"]), ("", ["label"]))
 )
 
 FUSED: Format = authors_format(  # their names of a network after `fused`

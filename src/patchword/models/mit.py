@@ -9,8 +9,10 @@ Departures none; the network is PVT v2's with narrower MLPs, so it is written th
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.models.pvtv2 import AUTHORS, PVTv2Config
+from patchword.models.pvtv2 import AUTHORS, PYRAMID, PVTv2Config
 from patchword.weights import Format, Rule, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Ours
 
 NARROW = (4.0, 4.0, 4.0, 4.0)
 
@@ -85,4 +87,21 @@ FORMATS = (
     AUTHORS,
     transformers_format("transformers", ON_DISK),
     transformers_format("transformers in memory", IN_MEMORY),
+)
+
+CONFIGS = (
+    Kind(
+        "segformer",
+        "SegformerForImageClassification",
+        (
+            *PYRAMID,
+            Ours("norm_eps", 1e-5),  # whatever their file says
+            Ours("reduce_norm_eps", 1e-5),
+            Ours("pool_size", None),
+        ),
+        unread=(
+            *("initializer_range", "layer_norm_eps", "reshape_last_stage"),
+            *("classifier_dropout_prob", "decoder_hidden_size", "semantic_loss_ignore_index"),
+        ),
+    ),
 )

@@ -31,6 +31,8 @@ from patchword.layers import (
     truncated,
 )
 from patchword.weights import Format, Rule, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Must, Only, Same, Sides, Stages, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,32 @@ FORMATS = (
         Rule("encoder.layer_norm.*", "norm.*"),
         head=(Rule("classifier.*", "head.label.*"),),
         root=("pvt.",),
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "pvt",
+        "PvtForImageClassification",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("depths", "depth"),
+            Same("hidden_sizes", "embed_dim"),
+            Same("sequence_reduction_ratios", "sr_ratio"),
+            Same(("patch_sizes", "strides"), "patch_size"),
+            Same("num_attention_heads", "num_heads"),
+            Same("layer_norm_eps", ("norm_eps", "reduce_norm_eps"), 1e-6),
+            Same("hidden_dropout_prob", "drop_rate", 0.0),
+            Same("drop_path_rate", "drop_path_rate", 0.0),
+            Whole("mlp_ratios", "mlp_ratio"),
+            Must("patch_size", lambda sides: {4, *sides[1:]} == {4, 2} == {*sides}, "4, then 2"),
+            Stages("num_encoder_blocks"),
+            Sides(square=True),
+            Only("hidden_act", "gelu"),
+            Only("attention_probs_dropout_prob", 0.0),
+            Only("qkv_bias", True),
+        ),
+        unread=("initializer_range",),
     ),
 )
 

@@ -30,6 +30,8 @@ from patchword.layers import (
     truncated,
 )
 from patchword.weights import Format, Rule, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Choice, Only, Same, Sides, Stages, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,37 @@ FORMATS = (
         placed=lambda config: [
             Rule(f"encoder.layers.{len(config.depth) - 1}.layer_norm.*", "norm.*")
         ],
+    ),
+)
+
+PYRAMID = (  # and SegFormer's
+    Same("num_channels", "in_chans", 3),
+    Same("depths", "depth"),
+    Same("hidden_sizes", "embed_dim"),
+    Same("sr_ratios", "sr_ratio"),
+    Same("patch_sizes", "patch_size"),
+    Same("strides", "stride"),
+    Same("num_attention_heads", "num_heads"),
+    Same("hidden_dropout_prob", "drop_rate", 0.0),
+    Same("drop_path_rate", "drop_path_rate", 0.0),
+    Whole("mlp_ratios", "mlp_ratio"),
+    Stages("num_encoder_blocks"),
+    Only("hidden_act", "gelu"),
+    Only("attention_probs_dropout_prob", 0.0),
+)
+
+CONFIGS = (
+    Kind(
+        "pvt_v2",
+        "PvtV2ForImageClassification",
+        (
+            *PYRAMID,
+            Same("layer_norm_eps", ("norm_eps", "reduce_norm_eps"), 1e-6),
+            Choice("linear_attention", "pool_size", {False: None, True: 7}, False),
+            Sides(),
+            Only("qkv_bias", True),
+        ),
+        unread=("initializer_range",),
     ),
 )
 

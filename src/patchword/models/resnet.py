@@ -20,6 +20,8 @@ from patchword.errors import ShapeError
 from patchword.features import Backbone, Features, Level, Trace
 from patchword.layers import StochasticDepth, ramp
 from patchword.weights import Format, Rule, Rules, modules, within
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Only, Same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,23 @@ FORMATS = (
         *within("encoder.stages.#.layers.#.shortcut", "stages.#.#.shortcut", *NAMED),
         head=(Rule("classifier.1.*", "head.label.*"),),
         root=("resnet.",),
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "resnet",
+        "ResNetForImageClassification",
+        (
+            Same("num_channels", "in_chans", 3),
+            Same("embedding_size", "stem_dim"),
+            Same("hidden_sizes", "embed_dim"),
+            Same("depths", "depth"),
+            Same("layer_type", "block", "bottleneck"),
+            Only("hidden_act", "relu"),
+            Only("downsample_in_first_stage", False),
+            Only("downsample_in_bottleneck", False),
+        ),
     ),
 )
 

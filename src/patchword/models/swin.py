@@ -39,7 +39,9 @@ from patchword.layers import (
     two_by_two,
 )
 from patchword.weights import Rule
-from patchword.weights.windowed import formats, transformers_format
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Choice
+from patchword.weights.windowed import UNREAD, WINDOWED, formats, transformers_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,18 @@ FORMATS = (
         ),
         fc1="mlp.fc1",
         fc2="mlp.fc2",
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "swin",
+        "SwinForImageClassification",
+        (
+            *WINDOWED,
+            Choice("use_absolute_embeddings", "position", {False: "none", True: "learned"}, False),
+        ),
+        unread=UNREAD,
     ),
 )
 

@@ -32,7 +32,9 @@ from patchword.layers import (
 )
 from patchword.models.swin import Swin, SwinConfig
 from patchword.weights import Rule, View
-from patchword.weights.windowed import formats, transformers_format
+from patchword.weights.configs import Kind
+from patchword.weights.settings import Only, Ours, Same
+from patchword.weights.windowed import UNREAD, WINDOWED, formats, transformers_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +175,20 @@ FORMATS = (
         ),
         fc1="intermediate.dense",
         fc2="output.dense",
+    ),
+)
+
+CONFIGS = (
+    Kind(
+        "swinv2",
+        "Swinv2ForImageClassification",
+        (
+            *WINDOWED,
+            Same("pretrained_window_sizes", "pretrained_window_sizes", [0, 0, 0, 0]),
+            Only("use_absolute_embeddings", False),
+            Ours("position", "none"),
+        ),
+        unread=UNREAD,
     ),
 )
 

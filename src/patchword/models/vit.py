@@ -3,12 +3,13 @@
 Paper      Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929
 Reference  github.com/google-research/vision_transformer, vit_jax/models_vit.py; names, registers
            (Darcet et al. 2024, arXiv:2309.16588) and mean pooling as in timm
-Departures exact GELU, as in timm and transformers (the JAX code's is the tanh approximation);
-           biases of the MLP start at 0, theirs at noise of 1e-6
+Departures GELU is exact by default, as in timm and transformers; the JAX code's is the tanh
+           approximation (`act`). Biases of the MLP start at 0, theirs at noise of 1e-6
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -33,7 +34,9 @@ from patchword.layers import (
     truncated,
     xavier,
 )
-from patchword.weights.plain import FORMATS as FORMATS
+from patchword.weights import plain
+from patchword.weights.google import google_formats
+from patchword.weights.plain import CONFIGS as CONFIGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class ViTConfig:
     depth: int = 12  # blocks
     num_heads: int = 12
     mlp_ratio: float = 4.0  # hidden channels of the MLP per channel of a token
+    act: Literal["exact", "tanh"] = "exact"  # how the MLP computes its GELU; Google's by tanh
     prefix: tuple[Literal["class", "distillation"], ...] = ("class",)  # tokens that are read
     registers: int = 0  # tokens that are not
     pool: Literal["token", "mean"] = "token"  # read the prefix tokens, or the patches' mean
@@ -143,6 +147,10 @@ VARIANTS = {
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
+FORMATS = (*plain.FORMATS, *google_formats({"act": "tanh", "resample": "linear"}))
+
+ACTS = {"exact": nn.GELU, "tanh": partial(nn.GELU, approximate="tanh")}
+
 
 class Stem(nn.Module):
     """From images to the sequence that the blocks read (equation 1)."""
@@ -208,7 +216,7 @@ class ViT(Backbone):
             Block(
                 c.embed_dim,
                 Attention(c.embed_dim, c.num_heads, drop=c.drop_rate),
-                Mlp(c.embed_dim, hidden, drop=c.drop_rate),
+                Mlp(c.embed_dim, hidden, act=ACTS[c.act], drop=c.drop_rate),
                 drop_path=rate,
                 layer_scale=c.layer_scale,
                 eps=c.norm_eps,

@@ -3,8 +3,9 @@
 Paper      Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021,
            arXiv:2106.14881
 Reference  torchvision's VisionTransformer with `conv_stem_configs`
-Departures the sizes are ours, for small pictures; where a side is no multiple of the stride, the
-           last cell of a row or column sees the edge's padding
+Departures the sizes are ours, for small pictures, and so are the forms with DeiT's two tokens;
+           where a side is no multiple of the stride, the last cell of a row or column sees the
+           edge's padding
 """
 
 from dataclasses import dataclass, replace
@@ -45,6 +46,9 @@ MINI = ViTCConfig(
 )
 
 
+DISTILLED = replace(MINI, prefix=("class", "distillation"), pool="token")
+
+
 def sized(config: ViTCConfig, side: int) -> ViTCConfig:
     """Return the same network for square images of another side, in pixels."""
     return replace(config, image_size=(side, side))
@@ -54,6 +58,9 @@ VARIANTS = {
     "vitc_mini_28": sized(MINI, 28),
     "vitc_mini_32": sized(MINI, 32),
     "vitc_mini_64": sized(MINI, 64),
+    "vitc_mini_distilled_28": sized(DISTILLED, 28),
+    "vitc_mini_distilled_32": sized(DISTILLED, 32),
+    "vitc_mini_distilled_64": sized(DISTILLED, 64),
 }
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -8,6 +8,7 @@ from patchword.data.augment import Augment, Mixing
 from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
 from patchword.errors import ConfigError
+from patchword.tasks.distill import Distillation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"  # balanced: classes cost equally much
     value_loss: Literal["mse", "smooth_l1"] = "mse"  # of values, in deviations from their mean
     average: float | None = None  # decay of the moving average of the weights
+    distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "repeats"):

@@ -12,13 +12,14 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
-from patchword.factory import build, config, family, preprocessing, regularised
+from patchword.factory import build, config, family, preprocessing, regularised, with_token
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
 from patchword.training.objectives import fitting
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.targets import scale_of
+from patchword.training.teacher import Teacher, load_teacher
 
 GREY = ("1", "L", "LA", "I;16", "I;16B", "I", "F")  # Pillow's modes without colour
 
@@ -33,6 +34,7 @@ class Chosen:
     recipe: Recipe
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
+    teacher: Teacher | None = None
 
 
 def choose(request: Request) -> Chosen:
@@ -69,11 +71,14 @@ def choose(request: Request) -> Chosen:
     name = request.model or (start.model if start else picked.model)
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
+    name = with_token(name) if request.token else name
     workers = _workers(request, found, data)
     size = _image_size(request, name, picked, start)
     card = _card(name, size, pixels, data, recipe, start)
     tried(card)
-    return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons, *changes))
+    teacher, taught = _teacher(request, recipe, data, pixels.channels)
+    reasons = (*data.notes, *held, *reasons, *changes, *taught)
+    return Chosen(data, census, card, recipe, workers, reasons, teacher)
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
@@ -104,6 +109,18 @@ def _recipe(
         recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
     reasons = picked.reasons if request.model is None else ()
     return overridden(recipe, request), (*reasons, f"recipe {name}")
+
+
+def _teacher(
+    request: Request, recipe: Recipe, data: Data, channels: int
+) -> tuple[Teacher | None, tuple[str, ...]]:
+    how = recipe.distillation
+    if request.teacher is None or how is None:
+        return None, ()
+    teacher = load_teacher(request.teacher, data.train.classes, channels)
+    default = "" if request.distill else " (--distill was not said)"
+    words = f"{how.kind} distillation{default}, {how.weight:g} of the loss is the teacher's"
+    return teacher, (words, f"the teacher: {teacher.words}")
 
 
 def _image_size(request: Request, name: str, picked: Pick, start: Card | None) -> tuple[int, int]:

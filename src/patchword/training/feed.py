@@ -1,11 +1,12 @@
 """From batches of pixels to what a classification task reads, on the device that trains."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 import torch
+from torch import Tensor
 
-from patchword.data import Batch, Frame, Source, TrainBatches, apply_mix, draw_mix
+from patchword.data import Batch, Epochs, Frame, Source, TrainBatches, apply_mix, draw_mix
 from patchword.data.loader import loader
 from patchword.data.mix import neighbours
 from patchword.errors import DataError
@@ -13,6 +14,7 @@ from patchword.evaluation.answers import reason
 from patchword.predictor import normalise
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.classify import Labelled
+from patchword.tasks.distill import Taught
 from patchword.training.targets import Targets
 
 UNREADABLE = 0.05  # share of the pictures that may be unreadable
@@ -20,7 +22,10 @@ FOREVER = 1 << 62
 
 
 class Feed:
-    """Each step's micro-batches, from any step on; pictures that cannot be read are gathered."""
+    """Each step's micro-batches, from any step on; pictures that cannot be read are gathered.
+
+    `ask` returns a teacher's answers to a batch, where there is one.
+    """
 
     def __init__(
         self,
@@ -31,22 +36,26 @@ class Feed:
         seed: int,
         workers: int,
         device: torch.device,
+        ask: Callable[[Batch], Tensor] | None = None,
     ) -> None:
-        self.recipe, self.preprocessing = recipe, preprocessing
+        self.recipe, self.preprocessing, self.ask = recipe, preprocessing, ask
         self.seed, self.workers, self.device = seed, workers, device
         self.batches = TrainBatches(
             source,
             augment=recipe.augment,
             frame=preprocessing,
             batch_size=recipe.batch_size,
-            repeats=recipe.repeats,
-            balanced=recipe.sampling == "balanced",
+            epochs=Epochs(
+                repeats=recipe.repeats,
+                balanced=recipe.sampling == "balanced",
+                replay=recipe.distillation and recipe.distillation.replay,
+            ),
             seed=seed,
         )
         self.targets = Targets(source, recipe)
         self.unreadable: set[int] = set()
 
-    def __call__(self, start: int) -> Generator[list[Labelled]]:
+    def __call__(self, start: int) -> Generator[list[Labelled] | list[Taught]]:
         """Yield the micro-batches of step `start`, of the next, and so on.
 
         Raises:
@@ -56,7 +65,7 @@ class Feed:
         with closing(items):
             for batch in items:
                 self._look(batch)
-                yield self.labelled(batch)
+                yield self.labelled(batch) if self.ask is None else self.taught(batch, self.ask)
 
     def labelled(self, batch: Batch) -> list[Labelled]:
         """Normalise, smooth and mix a batch, and cut it into the step's slices."""
@@ -70,6 +79,13 @@ class Feed:
         slices, targets = self.recipe.accumulate, self.targets.weighed(targets)
         parts = (tensor.chunk(slices) for tensor in (images, targets, weights))
         return [Labelled(*part) for part in zip(*parts, strict=True)]
+
+    def taught(self, batch: Batch, ask: Callable[[Batch], Tensor]) -> list[Taught]:
+        """Label a batch, and add what a teacher says of it."""
+        answers = ask(batch).to(self.device).chunk(self.recipe.accumulate)
+        return [
+            Taught(*part, said) for part, said in zip(self.labelled(batch), answers, strict=True)
+        ]
 
     def _look(self, batch: Batch) -> None:
         broken = batch.indices[batch.weights == 0].tolist()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,18 @@ from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Supervised
+from patchword.tasks.distill import Distill
+from patchword.training.answers import Asked
 from patchword.training.choose import Chosen, choose, in_memory
 from patchword.training.feed import Feed
+from patchword.training.lesson import Lesson, facts, lesson
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report
 from patchword.training.screen import Progress, first_screen, scores_table
 from patchword.training.settings import Request, Settings, same, stored
 from patchword.training.settle import settle
+from patchword.training.worded import summary
 from patchword.weights.files import read_with_notes, write
 
 Say = Callable[[str], None]
@@ -78,6 +81,9 @@ def train(
     settings = found or before or settle(request, chosen, began)
     if settings.fingerprint != chosen.data.train.fingerprint():
         raise RunError(f"the training pictures of {out} are others now; name another --out")
+    if settings.teacher != (chosen.teacher and chosen.teacher.digest):
+        raise RunError(f"the teacher of {out} is another now; name another --out")
+    teaching(make_feed(chosen, settings), settings)  # there may be no room: nothing is begun then
     card = stored_card(out) if found else begin(out, chosen, settings)
     Job(out, replace(chosen, card=card), settings, say).run()
     return out
@@ -99,6 +105,16 @@ def stored_card(out: Path) -> Card:
     return parse(Card, {k: v for k, v in found.items() if k != "settings"}, where=str(out))
 
 
+def teaching(feed: Feed, settings: Settings) -> list[str]:
+    """Say what a teacher will be asked, where there is one.
+
+    Raises:
+        RunError: there is no room for what it says.
+    """
+    asked = feed.ask
+    return [f"teacher   {asked.words(settings.steps)}"] if isinstance(asked, Asked) else []
+
+
 class Job:
     """The training itself, and what is made of it at the end."""
 
@@ -114,6 +130,8 @@ class Job:
         feed = make_feed(self.chosen, settings)
         parameters = sum(p.numel() for p in state.task.parameters())
         for line in first_screen(self.chosen, settings, parameters, str(self.out)):
+            self.say(line)
+        for line in teaching(feed, settings):
             self.say(line)
         model = state.task.model
         validate = partial(self.validate, model) if self.data.validation else None
@@ -144,17 +162,21 @@ class Job:
         main, loss = found.scores[0], found["loss"].value
         return {"score": main.value, main.key: main.value, "validation_loss": loss}
 
-    def finish(self, state: State[Supervised], model: Classifier, feed: Feed) -> None:
+    def finish(self, state: State[Supervised | Distill], model: Classifier, feed: Feed) -> None:
         """Keep the best weights, evaluate them and write everything down."""
         run = Run(self.out)
         tensors = read_with_notes(run.best_file)[0] if run.best_file.exists() else state.weights()
         state.task.load_state_dict(tensors)
         model.card = self.card
         subject = Subject(model, self.card)
-        found = [self.measure(subject, data) for data in self.judged().values()]
-        scores = {finding.split: summary(finding) for finding in found}
+        found, lessons = list[Finding](), dict[str, Lesson]()
+        for name, data in self.judged().items():
+            found.append(self.measure(subject, data))
+            lessons[name] = lesson(self.measure, subject, data, self.chosen, self.settings)
+        scores = {f.split: {**summary(f), **lessons[f.split].plain()} for f in found}
         write_text(self.out / "scores.json", json.dumps(scores, indent=2) + "\n")
-        report(self.out, subject, self.chosen, self.settings, found)
+        taught = facts(lessons, self.chosen, self.settings)
+        report(self.out, subject, self.chosen, self.settings, found, further=taught)
         write(self.out / "model.safetensors", model.state_dict())
         if found:
             scores_table(found)
@@ -162,26 +184,6 @@ class Job:
             self.say(f"skipped   {line}")
         self.say(f"report    {self.out / 'report.html'}")
         self.say(f"use it    patchword predict {self.out} PICTURE...")
-
-
-def summary(found: Finding) -> dict[str, Any]:
-    """Return scores as plain values by name; those of a label or value by its name below that."""
-    kept: dict[str, Any] = {"count": found.count}
-    for place, score in enumerate(found.scores):
-        figures: dict[str, Any] = {score.key: plain(score.value)}
-        if score.interval is not None:
-            figures[f"{score.key}_interval" if place else "interval"] = list(score.interval)
-        for key, figure in figures.items():
-            if score.under:
-                kept.setdefault(key, {})[score.under] = figure
-            else:
-                kept[key] = figure
-    return kept
-
-
-def plain(value: float) -> float | None:
-    """Return a figure as JSON knows it: what is not a number is null."""
-    return None if isnan(value) else value
 
 
 @contextmanager

@@ -11,21 +11,40 @@ from patchword.factory import adapt, build
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Supervised
+from patchword.tasks.distill import Distill
+from patchword.training.answers import Asked, cache_folder
 from patchword.training.choose import Chosen
 from patchword.training.feed import Feed
 from patchword.training.objectives import objective
 from patchword.training.settings import Settings
+from patchword.training.teacher import Teacher
+from patchword.weights import fill
 
 
 def make_feed(chosen: Chosen, settings: Settings) -> Feed:
-    """Make the training batches."""
-    return Feed(
+    """Make the training batches, with the teacher's answers where there is one."""
+    feed = Feed(
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
         seed=settings.request.seed,
         workers=settings.workers,
         device=torch.device(settings.device),
+    )
+    if chosen.teacher is not None:
+        feed.ask = make_asked(chosen, settings, chosen.teacher, feed)
+    return feed
+
+
+def make_asked(chosen: Chosen, settings: Settings, teacher: Teacher, feed: Feed) -> Asked:
+    """Make what a teacher says of a feed's batches."""
+    return Asked(
+        teacher,
+        feed.batches,
+        settings.recipe,
+        pixels=chosen.card.pixels,
+        home=cache_folder(settings.request.cache),
+        device=feed.device,
     )
 
 
@@ -45,7 +64,7 @@ def make_plan(settings: Settings) -> Plan:
     )
 
 
-def make_state(card: Card, settings: Settings) -> State[Supervised]:
+def make_state(card: Card, settings: Settings) -> State[Supervised | Distill]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
@@ -62,9 +81,13 @@ def make_state(card: Card, settings: Settings) -> State[Supervised]:
 
 
 def start_from(source: str, model: Classifier, card: Card) -> Classifier:
-    """Take over a trained model's weights, adapted to the images and classes of this one."""
+    """Take over a trained model's weights, adapted to the images and classes of this one.
+
+    Raises:
+        WeightsError: it is another network.
+    """
     trained, _ = adapt(
         load(source), image_size=card.preprocessing.image_size, num_classes=card.num_classes
     )
-    model.load_state_dict(trained.state_dict())
+    fill(model, trained.state_dict())
     return model

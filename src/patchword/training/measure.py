@@ -7,15 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from patchword.engine.devices import Precision, faster
 from patchword.engine.loop import Plan, step
 from patchword.engine.state import State
 from patchword.errors import ConfigError
+from patchword.training.answers import Asked
 from patchword.training.feed import Feed
 
 WARM = 3  # steps that are not timed
 SAMPLE = 8.0  # seconds of steps that a budget is made from
+VIEWS = 32  # that a teacher is timed on
 RESERVE = 6.0  # seconds for the table and the report
 
 
@@ -26,6 +29,19 @@ def precision(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> dict[Pr
     with closing(batches), torch.random.fork_rng(devices=[]):
         batch = next(batches)
         return faster(lambda kind: step(state, batch, replace(plan, precision=kind)))
+
+
+def teacher(asked: Asked, feed: Feed) -> tuple[dict[Precision, float], bool]:
+    """Time a teacher on some views in each precision; tell whether it names the same classes."""
+    batch = feed.batches[0]
+    few = batch._replace(images=batch.images[:VIEWS])
+    said: dict[Precision, Tensor] = {}
+
+    def ask(kind: Precision) -> None:
+        said[kind] = asked.ask(few, kind).argmax(dim=1).cpu()
+
+    times = faster(ask)
+    return times, torch.equal(said["fp32"], said["bf16"])
 
 
 def pace(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> float:

@@ -8,12 +8,15 @@ from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.classify import Classify, Supervised
+from patchword.tasks.distill import Distill
 from patchword.tasks.multilabel import MultiLabel
 from patchword.tasks.regress import Regress
 
 
-def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised:
+def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised | Distill:
     """Put the objective around a network that its card's answers are learnt by."""
+    if recipe.distillation is not None:
+        return Distill(model, recipe.distillation)
     if card.kind == "labels":
         return MultiLabel(model)
     return Regress(model, recipe.value_loss) if card.kind == "values" else Classify(model)
@@ -23,8 +26,10 @@ def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """Fit a recipe to what is known of the pictures, and say what was changed.
 
     Raises:
-        ConfigError: values have no classes to weigh or to balance.
+        ConfigError: values have no classes to weigh or to balance; a teacher names one class.
     """
+    if recipe.distillation is not None and source.kind in ("labels", "values"):
+        raise ConfigError(f"a teacher teaches classes, the data has {source.kind}: leave it out")
     if source.kind != "values":
         if source.kind == "labels" and recipe.class_weights != "none":
             raise ConfigError("class_weights needs one class per picture; use sampling=balanced")

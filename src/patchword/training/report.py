@@ -45,8 +45,19 @@ def report(
     chosen: Chosen,
     settings: Settings,
     found: Sequence[Finding],
+    *,
+    further: Sequence[Facts] = (),
 ) -> None:
-    """Write `report.html`; the pictures are those of the last split that was scored."""
+    """Write `report.html`; the pictures are those of the last split that was scored.
+
+    Args:
+        out: the run directory.
+        subject: the model with the weights that were kept.
+        chosen: the data.
+        settings: of the run.
+        found: the scores of each split.
+        further: facts beside those on data, network and machine.
+    """
     last, model = (found[-1] if found else None), subject.model
     split = last.split if last else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
@@ -64,7 +75,7 @@ def report(
         attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
         filters=patch_filters(model),
         positions=positions(model),
-        facts=facts(out, chosen, settings, model),
+        facts=(*further, *facts(out, chosen, settings, model)),
         config=(out / "config.json").read_text(encoding="utf-8"),
     )
     write_report(page, out / "report.html")

@@ -10,6 +10,7 @@ from patchword.data import Pixels
 from patchword.engine.devices import Precision, device
 from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe
+from patchword.tasks.distill import HARD, SOFT, Distillation
 
 PIXELS = "pixels."  # how the settings of the pixel contract begin
 
@@ -34,6 +35,10 @@ class Request:
     device: str = "auto"
     compile: bool = False
     init: str | None = None
+    teacher: str | None = None
+    distill: Literal["hard", "soft"] | None = None
+    token: bool = False
+    cache: str | None = None  # folder of what teachers say
     settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
@@ -61,6 +66,7 @@ class Settings:
     log: int  # steps between two rows of the log
     evaluate: int  # steps between two looks at the validation pictures
     fingerprint: str  # of the training pictures
+    teacher: str | None = None  # digest of its weights
     reasons: tuple[str, ...] = ()
 
 
@@ -100,6 +106,7 @@ def overridden(recipe: Recipe, request: Request) -> Recipe:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
+    recipe = replace(recipe, distillation=distillation(recipe, request))
     return changed(recipe, tuple(s for s in request.settings if not s.startswith(PIXELS)))
 
 
@@ -110,6 +117,24 @@ def contract(pixels: Pixels, request: Request) -> Pixels:
     if any(map(str.isdigit, bands)) and not any(s.startswith("channels=") for s in asked):
         asked.append(f"channels={bands.count(',') + 1}")
     return changed(pixels, asked, where="--settings pixels")
+
+
+def distillation(recipe: Recipe, request: Request) -> Distillation | None:
+    """Return how a teacher is learnt from: as was asked for, or as the recipe has it, or hard.
+
+    Raises:
+        ConfigError: there is no teacher, and there should be one, by the words or the recipe.
+    """
+    asked, own = request.distill, recipe.distillation
+    if request.teacher is None:
+        wants = [f"--distill {asked}"] * (asked is not None) + ["--token"] * request.token
+        wants += [f"the recipe {recipe.name}"] * (own is not None)
+        if wants:
+            raise ConfigError(f"{wants[0]} needs a teacher to learn from: name one with --teacher")
+        return None
+    if own is not None and asked in (None, own.kind):
+        return own
+    return SOFT if asked == "soft" else HARD
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:

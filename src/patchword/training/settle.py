@@ -14,8 +14,9 @@ from patchword.heads.classify import Classifier
 from patchword.training import measure
 from patchword.training.choose import Chosen
 from patchword.training.feed import Feed
-from patchword.training.make import make_feed, make_plan, make_state
+from patchword.training.make import make_asked, make_feed, make_plan, make_state
 from patchword.training.settings import Request, Settings
+from patchword.training.teacher import Teacher
 
 WORTH = 0.95  # share of fp32's time that bf16 must beat to be chosen
 
@@ -41,12 +42,16 @@ def settle(request: Request, chosen: Chosen, began: float) -> Settings:
         log=1,
         evaluate=1,
         fingerprint=chosen.data.train.fingerprint(),
+        teacher=chosen.teacher and chosen.teacher.digest,
         reasons=chosen.reasons,
     )
-    feed = make_feed(chosen, draft)
+    feed = make_feed(replace(chosen, teacher=None), draft)
     batches = feed.batches
     recipe = replace(chosen.recipe, batch_size=batches.batch_size)
     draft = replace(draft, steps_per_epoch=batches.steps_per_epoch, recipe=recipe)
+    if chosen.teacher is not None:
+        draft = with_teacher(draft, chosen, chosen.teacher, feed)
+        feed = make_feed(chosen, draft)
     if request.precision == "auto":
         draft = with_precision(draft, chosen, feed)
     if request.minutes is None:
@@ -62,6 +67,38 @@ def with_precision(draft: Settings, chosen: Chosen, feed: Feed) -> Settings:
     spent = ", ".join(f"{kind} {1000 * t:.0f} ms" for kind, t in times.items())
     words = f"precision {best}, measured per step: {spent}"
     return replace(draft, precision=best, reasons=(*draft.reasons, words))
+
+
+def with_teacher(draft: Settings, chosen: Chosen, teacher: Teacher, feed: Feed) -> Settings:
+    """Settle the precision that a teacher computes in: as it was asked before, or the faster one.
+
+    The lower one is taken only if it names the same classes.
+    """
+    how = draft.recipe.distillation
+    assert how is not None
+    if how.precision != "auto":
+        return draft
+
+    def asked(precision: Precision) -> Settings:
+        settled = replace(how, precision=precision)
+        return replace(draft, recipe=replace(draft.recipe, distillation=settled))
+
+    kinds: tuple[Precision, ...] = ("fp32", "bf16")
+    if draft.request.precision != "auto":
+        return asked(draft.request.precision)
+    answers = {kind: make_asked(chosen, asked(kind), teacher, feed) for kind in kinds}
+    for kind in kinds:
+        if how.keep and answers[kind].there(1):
+            return asked(kind)
+    times, same = measure.teacher(answers["fp32"], feed)
+    best: Precision = "bf16" if same and times["bf16"] < WORTH * times["fp32"] else "fp32"
+    spent = ", ".join(f"{kind} {1000 * t:.0f} ms" for kind, t in times.items())
+    agree = "the same" if same else "not the same"
+    words = (
+        f"the teacher computes in {best}, measured on {measure.VIEWS} views: {spent}, {agree} "
+        "classes in both"
+    )
+    return replace(asked(best), reasons=(*draft.reasons, words))
 
 
 def within(

@@ -1,9 +1,27 @@
-"""Scores, and what is known of a picture, as the report words them."""
+"""Scores, and what is known of a picture, as `scores.json` and the report word them."""
+
+from math import isnan
+from typing import Any
 
 from patchword.data import Source
 from patchword.evaluation.protocol import Finding, Score
 from patchword.pages.confusion import Confusion
 from patchword.pages.report import ClassRow, Figure
+
+
+def summary(found: Finding) -> dict[str, Any]:
+    """Return scores as JSON values by name; those of a label or value by its name below that."""
+    kept: dict[str, Any] = {"count": found.count}
+    for place, score in enumerate(found.scores):
+        figures: dict[str, Any] = {score.key: None if isnan(score.value) else score.value}
+        if score.interval is not None:
+            figures[f"{score.key}_interval" if place else "interval"] = list(score.interval)
+        for key, figure in figures.items():
+            if score.under:
+                kept.setdefault(key, {})[score.under] = figure
+            else:
+                kept[key] = figure
+    return kept
 
 
 def figure(found: Finding, score: Score) -> Figure:

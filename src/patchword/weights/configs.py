@@ -1,90 +1,73 @@
-"""Other projects' configuration files, read and written.
+"""Other projects' configuration files, read and written: transformers' and timm's."""
 
-What a family calls its settings is the family's business; these are the plain transformer's, as
-transformers names them, and what timm writes beside its weights.
-"""
-
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from patchword.data.frame import Frame
-from patchword.errors import ConfigError
+from patchword.weights.settings import Setting, Values
 
-TRANSFORMERS = {
-    "hidden_size": "embed_dim",
-    "num_hidden_layers": "depth",
-    "num_attention_heads": "num_heads",
-    "patch_size": "patch_size",
-    "num_channels": "in_chans",
-    "layer_norm_eps": "norm_eps",
+KNOWN = {  # transformers' model types, and a model of the family that each is
+    "beit": "beit_base_patch16_224",
+    "bit": "resnetv2_50x1_bit",
+    "cvt": "cvt_13",
+    "deit": "deit_base_patch16_224",
+    "levit": "levit_128",
+    "pvt": "pvt_tiny",
+    "pvt_v2": "pvt_v2_b0",
+    "resnet": "resnet50",
+    "segformer": "mit_b0",
+    "swin": "swin_tiny_patch4_window7_224",
+    "swinv2": "swinv2_tiny_window8_256",
+    "vit": "vit_base_patch16_224",
 }
-FIXED = {"hidden_act": "gelu", "qkv_bias": True, "attention_probs_dropout_prob": 0.0}
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
-def from_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plain transformer's settings under our names.
+@dataclass(frozen=True)
+class Kind:
+    """A class of theirs: one of our families, or a part of one.
 
-    Raises:
-        ConfigError: a setting is missing, or has a value that our networks do not have.
+    Attributes:
+        model_type: as their file says it.
+        architecture: the class's name.
+        settings: what makes its network.
+        unread: fields that do not change what the network answers.
+        format: the family's name of its tensors' names.
     """
-    for name, value in FIXED.items():
-        if config.get(name, value) != value:
-            raise ConfigError(
-                f"config.json: {name} is {config[name]!r}; only {value!r} is supported"
-            )
-    try:
-        settings = {ours: config[theirs] for theirs, ours in TRANSFORMERS.items()}
-        settings["mlp_ratio"] = config["intermediate_size"] / config["hidden_size"]
-        size = config["image_size"]
-    except KeyError as error:
-        raise ConfigError(f"config.json does not say {error}") from None
-    settings["image_size"] = [size, size] if isinstance(size, int) else list(size)
-    settings["drop_rate"] = config.get("hidden_dropout_prob", 0.0)
-    settings["resample"] = "bicubic"
-    if config["model_type"] == "deit":
-        taught = any("WithTeacher" in name for name in config.get("architectures") or ())
-        settings["fresh"] = "truncated"
-        settings["prefix"] = ["class", "distillation"] if taught else ["class"]
-        settings["registers"] = 0 if taught else 1  # a token that no head reads is a register
-    return settings
 
+    model_type: str
+    architecture: str
+    settings: tuple[Setting, ...]
+    unread: tuple[str, ...] = ()
+    format: str = "transformers"
 
-def to_transformers(
-    config: Mapping[str, Any], names: tuple[str, ...], *, distilled: bool
-) -> dict[str, Any]:
-    """Return settings under transformers' names, class names among them.
+    def read(self, theirs: Values) -> dict[str, Any]:
+        """Return our settings, as plain values.
 
-    Args:
-        config: ours, as plain values.
-        names: of the classes.
-        distilled: whether there is a distillation token.
+        Raises:
+            ConfigError: a field is missing, or has a value that our networks do not have.
+        """
+        return {name: v for line in self.settings for name, v in line.read(theirs).items()}
 
-    Raises:
-        ConfigError: their network has no such setting.
-    """
-    needed = {*TRANSFORMERS.values(), "pool", "position", "layer_scale", "registers"}
-    if not needed <= config.keys():
-        raise ConfigError(
-            "a config.json of transformers is written for ViT and DeiT alone; name another format"
-        )
-    plain = config["pool"] == "token" and config["position"] == "learned"
-    if not plain or config["layer_scale"] is not None or config["registers"] > int(distilled):
-        raise ConfigError("transformers' ViT has a class token, learned positions and no more")
-    rows, columns = config["image_size"]
-    kind = "DeiT" if distilled else "ViT"
-    return {
-        "architectures": [f"{kind}ForImageClassification{'WithTeacher' if distilled else ''}"],
-        "model_type": kind.lower(),
-        **{theirs: config[ours] for theirs, ours in TRANSFORMERS.items()},
-        "intermediate_size": int(config["embed_dim"] * config["mlp_ratio"]),
-        "image_size": rows if rows == columns else [rows, columns],
-        "hidden_dropout_prob": config["drop_rate"],
-        **FIXED,
-        "id2label": {str(i): name for i, name in enumerate(names)},
-        "label2id": {name: i for i, name in enumerate(names)},
-    }
+    def write(self, ours: Values, classes: Sequence[str]) -> dict[str, Any]:
+        """Return the content of their file.
+
+        Args:
+            ours: settings, as plain values.
+            classes: their names.
+
+        Raises:
+            ConfigError: their network has no such setting.
+        """
+        return {
+            "architectures": [self.architecture],
+            "model_type": self.model_type,
+            **{name: v for line in self.settings for name, v in line.write(ours).items()},
+            "id2label": {str(i): name for i, name in enumerate(classes)},
+            "label2id": {name: i for i, name in enumerate(classes)},
+            "num_labels": len(classes),  # for PVT's, which takes 1000 otherwise
+        }
 
 
 def from_timm(found: Mapping[str, Any], base: Frame) -> Frame:
@@ -125,27 +108,57 @@ def to_timm(model: str, preprocessing: Frame, names: tuple[str, ...]) -> dict[st
 
 
 def preprocessor_from(found: Mapping[str, Any], base: Frame) -> Frame:
-    """Return what transformers' `preprocessor_config.json` says: resized, not cropped."""
+    """Return what transformers' `preprocessor_config.json` says; what it leaves out is `base`'s."""
     return replace(
         base,
         mean=tuple(found.get("image_mean", base.mean)),
         std=tuple(found.get("image_std", base.std)),
-        crop=1.0,
+        crop=_crop(found),
         interpolation=RESAMPLING.get(found.get("resample", 2), "bicubic"),
     )
 
 
+def image_size_of(found: Mapping[str, Any]) -> list[int] | None:
+    """Return rows and columns of what a `preprocessor_config.json` makes, if it says them."""
+    size = found.get("crop_size") if found.get("do_center_crop") else found.get("size")
+    match size:
+        case int():
+            return [size, size]
+        case {"height": int(rows), "width": int(columns)}:
+            return [rows, columns]
+        case {"shortest_edge": int(side)}:
+            return [side, side]
+        case _:
+            return None
+
+
+def _crop(found: Mapping[str, Any]) -> float:
+    """Return the share of the resized picture that the crop keeps: all, if there is none."""
+    kept, resized = image_size_of(found), image_size_of({"size": found.get("size")})
+    if found.get("do_center_crop") and kept and resized:
+        return min(1.0, kept[0] / resized[0])
+    small = bool(kept) and min(kept) < 384  # larger ones ConvNeXt's processor resizes alone
+    return found.get("crop_pct") or 1.0 if small else 1.0
+
+
 def preprocessor_to(preprocessing: Frame) -> dict[str, Any]:
-    """Return the preprocessing as transformers' `preprocessor_config.json`."""
+    """Return the preprocessing as transformers' `preprocessor_config.json`.
+
+    A square one is theirs to the pixel; of others they resize the whole picture.
+    """
     p = preprocessing
     rows, columns = p.image_size
+    cropped = rows == columns and p.crop < 1
+    size = {"height": rows, "width": columns}
+    crop = {"do_center_crop": True, "crop_size": size} if cropped else {}
     return {
-        "image_processor_type": "ViTImageProcessor",
+        "image_processor_type": "BitImageProcessor" if cropped else "ViTImageProcessor",
         "do_resize": True,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "size": {"height": rows, "width": columns},
+        "size": {"shortest_edge": int(rows / p.crop)} if cropped else size,
+        **crop,
         "image_mean": list(p.mean),
         "image_std": list(p.std),
         "resample": next(n for n, name in RESAMPLING.items() if name == p.interpolation),

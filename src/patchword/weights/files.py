@@ -15,6 +15,7 @@ from torch import Tensor
 
 from patchword.errors import WeightsError
 from patchword.files import replacing
+from patchword.weights.arrays import read_arrays
 
 PICKLED = (".pt", ".pth", ".bin")
 WRAPPERS = ("model", "state_dict", "model_state_dict")  # what training scripts put around tensors
@@ -32,7 +33,11 @@ def read(path: Path) -> dict[str, Tensor]:
         return read_with_notes(path)[0]
     if path.suffix in PICKLED:
         return _read_pickled(path)
-    raise WeightsError(f"{path.name}: weights are read from .safetensors, {', '.join(PICKLED)}")
+    if path.suffix == ".npz":
+        return read_arrays(path)
+    raise WeightsError(
+        f"{path.name}: weights are read from .safetensors, {', '.join(PICKLED)}, .npz"
+    )
 
 
 def read_with_notes(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,7 +1,11 @@
 """The names that others give the tensors of a plain transformer: ViT, DeiT and their kin."""
 
+from typing import Any
+
+from patchword.weights.configs import Kind
 from patchword.weights.formats import Format
 from patchword.weights.rules import Rule
+from patchword.weights.settings import Choice, Hidden, Only, Ours, Same, Setting, Sides, Values
 
 TIMM = Format(
     "timm",
@@ -84,4 +88,53 @@ FORMATS = (
     transformers_format("transformers distilled", "encoder.layer", ON_DISK, distilled=True),
     transformers_format("transformers in memory", "layers", IN_MEMORY),
     transformers_format("transformers in memory distilled", "layers", IN_MEMORY, distilled=True),
+)
+
+
+def whatever(config: Values) -> bool:
+    """Tell that a setting does not change what the network answers."""
+    return True
+
+
+def tokens(prefix: list[str], registers: int, *more: Setting) -> tuple[Setting, ...]:
+    """Return the settings of transformers' ViT and DeiT, which differ in their tokens."""
+    return (
+        Same("hidden_size", "embed_dim"),
+        Same("num_hidden_layers", "depth"),
+        Same("num_attention_heads", "num_heads"),
+        Same("patch_size", "patch_size"),
+        Same("num_channels", "in_chans"),
+        Same("layer_norm_eps", "norm_eps"),
+        Same("hidden_dropout_prob", "drop_rate", 0.0),
+        Hidden(),
+        Sides(),
+        Choice("hidden_act", "act", ACTS, "gelu"),
+        Ours("prefix", prefix),
+        Ours("registers", registers),
+        Ours("pool", "token"),
+        Ours("norm_pooled", False),
+        Ours("position", "learned"),
+        Ours("layer_scale", None),
+        Ours("resample", "bicubic", whatever),
+        Only("qkv_bias", True),
+        Only("attention_probs_dropout_prob", 0.0),
+        *more,
+    )
+
+
+ACTS: dict[Any, str] = {"gelu": "exact", "gelu_pytorch_tanh": "tanh", "gelu_new": "tanh"}
+UNREAD = ("initializer_range", "encoder_stride", "pooler_output_size", "pooler_act")
+DEIT = Ours("fresh", "truncated", whatever)
+CONFIGS = (
+    Kind("vit", "ViTForImageClassification", tokens(["class"], 0), UNREAD),
+    Kind(
+        "deit",
+        "DeiTForImageClassificationWithTeacher",
+        tokens(["class", "distillation"], 0, DEIT),
+        UNREAD,
+        "transformers distilled",
+    ),
+    Kind(  # its distillation token is a register, as no head reads it
+        "deit", "DeiTForImageClassification", tokens(["class"], 1, DEIT), UNREAD
+    ),
 )

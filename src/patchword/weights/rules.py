@@ -8,7 +8,7 @@ Where one side counts otherwise, `{#+1}` stands for the number and 1, `{2#}` for
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -117,6 +117,7 @@ class Hole(NamedTuple):
         return None if written < 0 else f"{written:0{self.digits}}"
 
 
+@lru_cache(1 << 16)  # a file is held against many models
 def rename(name: str, old: str, new: str) -> str | None:
     """Return a name under a pattern's other side, or None where the pattern is not about it."""
     (pattern, holes), (_, others) = _read(old), _read(new)

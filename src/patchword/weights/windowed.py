@@ -8,6 +8,7 @@ from torch import Tensor
 from patchword.layers import Windows, relative_index
 from patchword.weights.formats import Format, Tensors
 from patchword.weights.rules import Rule, modules, within
+from patchword.weights.settings import Only, Ours, Same, Setting, Sides, Spread, Values
 
 BLOCK = modules({part: part for part in ("norm1", "norm2", "attn.proj", "mlp")})
 STEM = (
@@ -144,3 +145,35 @@ def transformers_format(
             f"{layer}.attention.self.relative_coords_table",
         ),
     )
+
+
+def tiled(config: Values) -> bool:
+    """Tell whether all rules agree: windows tile each grid, and shift along both axes or none."""
+    for stage, window in enumerate(config["window_size"]):
+        rows, columns = (
+            -(-side // (config["patch_size"] << stage)) for side in config["image_size"]
+        )
+        if rows % window or columns % window or (rows > window) != (columns > window):
+            return False
+    return True
+
+
+WINDOWED: tuple[Setting, ...] = (
+    Same("num_channels", "in_chans", 3),
+    Same("patch_size", "patch_size"),
+    Same("embed_dim", "embed_dim"),
+    Same("depths", "depth"),
+    Same("num_heads", "num_heads"),
+    Spread("window_size", "window_size"),
+    Same("mlp_ratio", "mlp_ratio", 4.0),
+    Same("qkv_bias", "qkv_bias", True),
+    Same("hidden_dropout_prob", "drop_rate", 0.0),
+    Same("drop_path_rate", "drop_path_rate", 0.1),
+    Sides(),
+    Ours("tiling", "authors", tiled),
+    Ours("patch_norm", True),
+    Only("hidden_act", "gelu"),
+    Only("layer_norm_eps", 1e-5),
+    Only("attention_probs_dropout_prob", 0.0),
+)
+UNREAD = ("initializer_range", "encoder_stride")
