@@ -223,7 +223,7 @@ def train(
 def evaluate(
     run: str | PathLike[str],
     *data: str,
-    protocol: str = "topk",
+    protocol: str = "auto",
     split: Literal["auto", "train", "validation", "test", "all"] = "auto",
     settings: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
@@ -238,9 +238,10 @@ def evaluate(
         run: a run, or a folder or file that holds a model.
         data: what to judge on, each set perhaps after the name of a group, as in
             natural=photos/; what the run was trained on if not said.
-        protocol: topk or calibration, of the model's own answers; corruptions or shifts, of its
-            answers to disturbed pictures; real or variant, against other labels and pictures of
-            its classes; fewshot, linear or knn, of its features.
+        protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
+            regression of values. Further ones: calibration, of the model's own answers;
+            corruptions or shifts, of its answers to disturbed pictures; real or variant, against
+            other labels and pictures of its classes; fewshot, linear or knn, of its features.
         split: of the data; auto is test where there is one, else validation; all is every picture.
         settings: changes to the protocol by path, as in shots=[1,5].
         out: where to write; the run if not said, nowhere for a model that is no run.
@@ -279,7 +280,7 @@ def predict(
     from patchword.training.use import predictions
 
     return [
-        Prediction(file, answer.names, answer.probabilities, notes=notes)
+        Prediction(file, answer.names, answer.probabilities, answer.values, notes=notes)
         if error is None and answer is not None
         else Prediction(file, error=error)
         for file, answer, error, notes in predictions(Path(run), pictures, top=top, device=device)

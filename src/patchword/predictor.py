@@ -12,9 +12,26 @@ from torch import Tensor, nn
 from patchword.data.decode import decode
 from patchword.data.frame import Frame, frame
 from patchword.data.pixels import Pixels
+from patchword.data.source import Kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What values were before they were learnt: a model answers in deviations from the mean."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def restored(self, answers: Float[Tensor, "b values"]) -> Float[Tensor, "b values"]:
+        """Turn answers into the values' own units."""
+        return answers * answers.new_tensor(self.std) + answers.new_tensor(self.mean)
+
+    def standard(self, values: Float[Tensor, "b values"]) -> Float[Tensor, "b values"]:
+        """Turn values into deviations from the mean."""
+        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +43,8 @@ class Card:
     num_classes: int
     pretraining_head: bool = False
     classes: tuple[str, ...] | None = None  # names, by index
+    kind: Kind = "class"  # of the answers
+    scale: Scale | None = None  # of values
     preprocessing: Frame
     pixels: Pixels = field(default_factory=Pixels)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -33,14 +52,18 @@ class Card:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one picture, the likeliest first."""
+    """What a model says of one picture: classes or labels, the likeliest first; or values."""
 
     names: tuple[str, ...]
     indices: tuple[int, ...]
-    probabilities: tuple[float, ...]
+    probabilities: tuple[float, ...]  # of labels, each by itself; none of values
+    values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        """Show the names with their probabilities."""
+        """Show the names with their probabilities or values."""
+        if self.values:
+            told = zip(self.names, self.values, strict=True)
+            return ", ".join(f"{name} {value:.4g}" for name, value in told)
         pairs = zip(self.names, self.probabilities, strict=True)
         return ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
 
@@ -85,6 +108,10 @@ class Predictor:
 
     def answers(self, pixels: Sequence[UInt8[Tensor, "c h w"]], *, top: int = 5) -> list[Answer]:
         """Answer pictures that went through `pixels`, as one batch."""
+        if self.card.kind == "values":
+            places = tuple(range(len(self.names)))
+            rows = self.values(torch.stack(list(pixels))).tolist()
+            return [Answer(self.names, places, (), tuple(row)) for row in rows]
         scores = self.probabilities(torch.stack(list(pixels)))
         values, indices = scores.topk(min(top, scores.shape[1]), dim=1)
         return [
@@ -94,7 +121,17 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        """Return each class's probability."""
+        """Return each class's probability; of labels, each one's by itself."""
+        scores = self._scores(images)
+        return scores.sigmoid() if self.card.kind == "labels" else scores.softmax(dim=1)
+
+    @torch.inference_mode()
+    def values(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b values"]:
+        """Return the values that a regression answers, in their own units."""
+        scores = self._scores(images)
+        return scores if self.card.scale is None else self.card.scale.restored(scores)
+
+    def _scores(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         where = next(self.model.parameters()).device
         images = normalise(images.to(where), self.card.preprocessing)
-        return self.model(images).float().softmax(dim=1).cpu()
+        return self.model(images).float().cpu()

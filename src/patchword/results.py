@@ -37,6 +37,7 @@ class Prediction:
     file: str
     names: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()  # of a regression, by name
     error: str | None = None
     notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
 

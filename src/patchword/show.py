@@ -16,30 +16,14 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
 
 def evaluate(found: "Evaluation", *, as_json: bool) -> int:
     """Show a line per data set and setting."""
-    from patchword.evaluation.protocol import rows
     from patchword.training.judge import plain
+    from patchword.training.screen import scores_table
 
     if as_json:
         print(json.dumps(plain(found), ensure_ascii=False))
         return 0
     findings = (*found.findings, *found.means)
-    names = list(dict.fromkeys(score.name for f in findings for score in f.scores))
-    under = any(score.under for f in findings for score in f.scores)
-    narrow = len(names) <= 5  # wider tables leave the intervals to the page and the JSON
-    _table(
-        ("data", "split", "count", *(("under",) if under else ()), *names),
-        [
-            (
-                finding.data,
-                finding.split,
-                f"{finding.count:,}",
-                *((setting,) if under else ()),
-                *(scores[n].words(interval=narrow) if n in scores else "" for n in names),
-            )
-            for finding in findings
-            for setting, scores in rows(finding).items()
-        ],
-    )
+    scores_table(findings)
     for finding in findings:
         for line in finding.notes:
             print(f"{finding.data}: {line}")
@@ -58,11 +42,13 @@ def convert(done: "Converted", *, as_json: bool) -> int:
 
 def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
     """Show a line per model, or per trained weights of one."""
+    from patchword.training.screen import table
+
     if as_json:
         return _lines(rows)
     if rows and "source" in rows[0]:
         return sources(rows)
-    _table(
+    table(
         ("model", "parameters", "MACs", "image", "claimed top-1", "agrees with", "paper"),
         [
             (
@@ -82,7 +68,9 @@ def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:
 
 def sources(rows: list[dict[str, Any]]) -> int:
     """Show a line per trained weights."""
-    _table(
+    from patchword.training.screen import table
+
+    table(
         ("model", "source", "licence", "classes", "image", "mean", "std"),
         [
             (
@@ -101,37 +89,18 @@ def sources(rows: list[dict[str, Any]]) -> int:
 
 def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
     """Show a line per picture; fail only if no picture could be read."""
+    from patchword.training.screen import table
+
     if as_json:
-        _lines(
-            [
-                {"file": a.file, "error": a.error}
-                if a.error
-                else {
-                    "file": a.file,
-                    "answers": [
-                        {"name": n, "probability": p}
-                        for n, p in zip(a.names, a.probabilities, strict=True)
-                    ],
-                    **({"notes": list(a.notes)} if a.notes else {}),
-                }
-                for a in answers
-            ]
-        )
+        _lines([_plain(answer) for answer in answers])
     else:
-        _table(
-            ("file", "answer", "probability", "then"),
+        values = next((a.names for a in answers if a.values), ())
+        columns = values or ("answer", "probability", "then")
+        blank = ("",) * (len(columns) - 1)
+        table(
+            ("file", *columns),
             [
-                (a.file, f"cannot be read: {a.error}", "", "")
-                if a.error
-                else (
-                    a.file,
-                    a.names[0],
-                    f"{a.probabilities[0]:.1%}",
-                    ", ".join(
-                        f"{n} {p:.1%}"
-                        for n, p in zip(a.names[1:], a.probabilities[1:], strict=True)
-                    ),
-                )
+                (a.file, *((f"cannot be read: {a.error}", *blank) if a.error else _cells(a)))
                 for a in answers
             ],
         )
@@ -140,25 +109,27 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
     return 2 if all(answer.error for answer in answers) else 0
 
 
+def _cells(answer: "Prediction") -> tuple[str, ...]:
+    if answer.values:
+        return tuple(f"{value:.4g}" for value in answer.values)
+    pairs = zip(answer.names[1:], answer.probabilities[1:], strict=True)
+    then = ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
+    return answer.names[0], f"{answer.probabilities[0]:.1%}", then
+
+
+def _plain(answer: "Prediction") -> dict[str, Any]:
+    if answer.error:
+        return {"file": answer.file, "error": answer.error}
+    notes = {"notes": list(answer.notes)} if answer.notes else {}
+    if answer.values:
+        values = dict(zip(answer.names, answer.values, strict=True))
+        return {"file": answer.file, "values": values, **notes}
+    pairs = zip(answer.names, answer.probabilities, strict=True)
+    answers = [{"name": name, "probability": probability} for name, probability in pairs]
+    return {"file": answer.file, "answers": answers, **notes}
+
+
 def _lines(rows: list[dict[str, Any]]) -> int:
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
     return 0
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        right = column in ("parameters", "MACs", "claimed top-1", "probability", "count")
-        shown.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*map(escape, row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # a file or another program has no edge to fold at
-    console.print(shown)

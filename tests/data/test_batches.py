@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from patchword.data.augment import Augment
-from patchword.data.batches import EvalBatches, TrainBatches
+from patchword.data.batches import Epochs, EvalBatches, TrainBatches
 from patchword.data.frame import Frame
 from patchword.data.loader import loader
 from patchword.data.open import open_data
@@ -94,7 +94,7 @@ def test_slices_make_up_the_whole_batch(augment):
 
 
 def test_repeats_show_fewer_pictures_in_more_views_and_neighbours_differ():
-    batches = train(repeats=3, batch_size=6)
+    batches = train(epochs=Epochs(repeats=3), batch_size=6)
     assert batches.steps_per_epoch == 3
     batch = batches[0]
     assert batch.indices[::2].unique().numel() == 1  # a b a b a b
@@ -105,7 +105,7 @@ def test_repeats_show_fewer_pictures_in_more_views_and_neighbours_differ():
     pictures = torch.cat([batches[n].indices for n in range(3)])
     assert pictures.unique().numel() == 6
     assert (pictures.view(-1, 2)[:, 0] != pictures.view(-1, 2)[:, 1]).all()
-    assert train(array_source(1), repeats=3, batch_size=1)[0].indices.tolist() == [0]
+    assert train(array_source(1), epochs=Epochs(repeats=3), batch_size=1)[0].indices.tolist() == [0]
 
 
 @pytest.mark.parametrize("augment", [SMALL, PHOTOS])

@@ -136,6 +136,7 @@ CHANGES = {
     "batch size": {"recipe": replace(MIXED, batch_size=4)},
     "micro-batches": {"recipe": replace(MIXED, accumulate=1)},
     "views": {"recipe": replace(MIXED, repeats=1)},
+    "sampling": {"recipe": replace(MIXED, sampling="balanced")},
     "precision": {"recipe": replace(MIXED, distillation=replace(HARD, precision="bf16"))},
     "kind": {"recipe": RECIPES["soft"]},
 }

@@ -3,6 +3,7 @@
 from patchword.data.augment import Augment as Augment
 from patchword.data.augment import Mixing as Mixing
 from patchword.data.batches import Batch as Batch
+from patchword.data.batches import Epochs as Epochs
 from patchword.data.batches import EvalBatches as EvalBatches
 from patchword.data.batches import TrainBatches as TrainBatches
 from patchword.data.census import Census as Census

@@ -4,6 +4,7 @@ No worker, process or moment has a part in it. That is what makes a run continue
 what lets a teacher's answers be stored for good.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from patchword.data.augment import Augment, augmented, crop, draw_crops
-from patchword.data.draw import Address, permutation
+from patchword.data.draw import Address, balanced, permutation
 from patchword.data.frame import Frame, frame
 from patchword.data.source import ArraySource, Source
 from patchword.errors import ConfigError, ImageError
@@ -28,6 +29,15 @@ class Batch(NamedTuple):
     indices: Int64[Tensor, " b"]  # of the pictures in the source
     epoch: int
     number: int  # of the global batch, since the start; where batches come again, their first one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Which pictures an epoch shows, and whether epochs come again."""
+
+    repeats: int = 1  # views of each picture
+    balanced: bool = False  # show the classes equally often, whatever the source has of each
+    replay: int | None = None  # the first so many epochs, over and over; None: never again
 
 
 class TrainBatches(Dataset[Batch]):
@@ -45,10 +55,9 @@ class TrainBatches(Dataset[Batch]):
         augment: what is done to them.
         frame: the size that they get.
         batch_size: of the global batch; cut to what an epoch has, in slices of an even size.
-        repeats: views of each picture in an epoch.
+        epochs: which pictures each shows.
         seed: of the run.
         slices: that each global batch is cut into.
-        replay: see the batches of the first so many epochs, over and over; None: never again.
 
     Raises:
         ConfigError: a batch cannot be cut into such slices.
@@ -61,10 +70,9 @@ class TrainBatches(Dataset[Batch]):
         augment: Augment,
         frame: Frame,
         batch_size: int,
-        repeats: int = 1,
+        epochs: Epochs = Epochs(),
         seed: int,
         slices: int = 1,
-        replay: int | None = None,
     ) -> None:
         if len(source) < batch_size:
             even = 2 * slices if len(source) >= 2 * slices else slices
@@ -75,24 +83,34 @@ class TrainBatches(Dataset[Batch]):
                 "equal slices; change one of them"
             )
         self.source, self.augment, self.frame = source, augment, frame
-        self.batch_size, self.repeats, self.seed, self.slices = batch_size, repeats, seed, slices
+        self.batch_size, self.epochs, self.seed, self.slices = batch_size, epochs, seed, slices
         self.steps_per_epoch = len(source) // batch_size
-        self.replay = replay
+        self.orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __getitem__(self, item: int) -> Batch:
         number, part = divmod(item, self.slices)
-        if self.replay is not None:
-            number %= self.replay * self.steps_per_epoch
+        if self.epochs.replay is not None:
+            number %= self.epochs.replay * self.steps_per_epoch
         epoch, step = divmod(number, self.steps_per_epoch)
         size = self.batch_size // self.slices
         places = step * self.batch_size + part * size + np.arange(size)
-        pair, place = np.divmod(places, 2 * self.repeats)
-        order = permutation(self.seed, epoch, len(self.source))
-        indices, views = order[2 * pair + place % 2], place // 2
+        pair, place = np.divmod(places, 2 * self.epochs.repeats)
+        order, turns = self._order(epoch)
+        chosen = 2 * pair + place % 2
+        indices, views = order[chosen], place // 2 + self.epochs.repeats * turns[chosen]
         address = Address(self.seed, epoch, indices, views)
         images, readable = self._cropped(address)
         images = augmented(images, self.augment, self.frame, address)
         return _batch(self.source, images, indices, readable, epoch=epoch, number=number)
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of an epoch's pictures, and how often each was there before."""
+        if not self.epochs.balanced:
+            order = permutation(self.seed, epoch, len(self.source))
+            return order, np.zeros_like(order)
+        if epoch not in self.orders:
+            self.orders = {epoch: balanced(self.seed, epoch, self.source.labels)}
+        return self.orders[epoch]
 
     def _cropped(self, address: Address) -> tuple[Tensor, Bool[np.ndarray, " b"]]:
         if self.augment.crop_scale is None:

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     NOISE = 7
     MIX = 8
     SPLIT = 11
+    BALANCE = 12
     SHOTS = 16
     CORRUPT = 17
 
@@ -97,6 +98,30 @@ def philox(
         )
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
     return np.stack((c0, c1, c2, c3), axis=-1).astype(np.uint32)
+
+
+def balanced(
+    seed: int, epoch: int, labels: Int64[np.ndarray, " n"]
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Return an epoch's order with all classes equally often, and each place's turn.
+
+    A rare class's pictures come several times, each time with the next turn; of a frequent one,
+    every epoch takes others. Where classes do not divide n, every epoch favours others.
+    """
+    n = len(labels)
+    drawn = words(seed, Stream.BALANCE, epoch, np.arange(n), 0, 1)[:, 0]
+    there = np.unique(labels)
+    favoured = np.argsort(drawn[: len(there)], kind="stable")
+    members: list[np.ndarray] = []
+    turns: list[np.ndarray] = []
+    for place, label in zip(np.argsort(favoured), there, strict=True):
+        own = np.flatnonzero(labels == label)
+        own = own[np.argsort(drawn[own], kind="stable")]
+        count = n // len(there) + int(place < n % len(there))
+        members.append(np.resize(own, count))
+        turns.append(np.arange(count) // len(own))
+    order = permutation(seed, epoch, n)
+    return np.concatenate(members)[order], np.concatenate(turns)[order]
 
 
 @lru_cache(maxsize=2)

@@ -24,7 +24,7 @@ from patchword.data.targets import Fault, Row, labelled, note
 from patchword.errors import DataError
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-ALONE = ("metadata", "labels", "annotations", "data", "index")  # a list that names its splits
+ALONE = ("metadata", "labels", "annotations")  # a list that names its splits
 DELIMITERS = "\t,;| "
 SAMPLE = 50  # rows that tell the delimiter
 HEAD = 1 << 16  # bytes of a file in which a list of pictures names one

@@ -149,7 +149,9 @@ class Joined(Source):
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
         self.channels, self.classes = sources[0].channels, sources[0].classes
-        self.labels = np.concatenate([source.labels for source in sources])
+        self.labels, self.kind = np.concatenate([s.labels for s in sources]), sources[0].kind
+        rows = [source.targets for source in sources if source.targets is not None]
+        self.targets = np.concatenate(rows) if rows else None
         self.ends = np.cumsum([len(source) for source in sources])
 
     def _place(self, index: int) -> tuple[Source, int]:

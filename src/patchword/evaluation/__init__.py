@@ -1,13 +1,23 @@
 """Evaluation: what a model's answers are worth. The directory is the registry of protocols."""
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchword.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
+    from patchword.data import Kind
     from patchword.evaluation.protocol import Protocol
+
+OWN: "Mapping[Kind, str]" = {
+    "class": "topk",
+    "shares": "topk",
+    "labels": "multilabel",
+    "values": "regression",
+}
+"""What a task is scored by, while it is learnt and after, by what the model answers."""
 
 
 def names() -> list[str]:

@@ -1,6 +1,6 @@
 """What a model says of the pictures of a source, and what it sees in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from patchword.data import EvalBatches, Frame, Source, loader
+from patchword.data import EvalBatches, Frame, Kind, Source, loader
 from patchword.errors import ConfigError, DataError, ImageError
 from patchword.features import Backbone
 from patchword.predictor import Card, normalise
@@ -18,6 +18,15 @@ Tokens = Literal["pooled", "mean", "last4"]
 class tokens of the last four blocks, each through the last norm (DINO's linear evaluation)."""
 
 
+KNOWN: Mapping[Kind, str] = {
+    "class": "a class",
+    "labels": "labels",
+    "shares": "shares of the classes",
+    "values": "values",
+}
+"""What there is of each picture, in words."""
+
+
 class Answers(NamedTuple):
     """What a model says of the pictures of a source."""
 
@@ -25,6 +34,7 @@ class Answers(NamedTuple):
     labels: Int[Tensor, " n"]
     indices: Int[Tensor, " n"]  # the pictures' numbers in the source
     unreadable: tuple[str, ...]  # what is wrong with each of the others
+    targets: Float[Tensor, "n classes"] | None = None  # where labels do not say all
 
 
 def scores(
@@ -61,7 +71,8 @@ def looked(
         found.append((rows[kept], batch.labels[kept], batch.indices[kept]))
     rows, labels, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
     unread = sorted(set(range(len(source))) - set(indices.tolist()))
-    return Answers(rows, labels, indices, tuple(reason(source, i) for i in unread))
+    targets = None if source.targets is None else torch.from_numpy(source.targets)[indices]
+    return Answers(rows, labels, indices, tuple(reason(source, i) for i in unread), targets)
 
 
 def reason(source: Source, index: int) -> str:
@@ -96,6 +107,42 @@ def reader(
         return torch.cat([backbone.norm(tap.prefix)[:, 0] for tap in taps], dim=1)
 
     return class_tokens
+
+
+def aligned(found: Answers, source: Source, card: Card) -> Answers:
+    """Return answers with what is known of the pictures as the model numbers it.
+
+    Raises:
+        DataError: the data has something else of its pictures than the model answers, or classes
+            that it does not know; or it lacks one of the model's values.
+    """
+    if source.kind != card.kind and not {source.kind, card.kind} <= {"class", "shares"}:
+        raise DataError(
+            f"the data has {KNOWN[source.kind]} of each picture, the model answers with "
+            f"{KNOWN[card.kind]}; name data of that kind"
+        )
+    return found._replace(
+        labels=relabelled(found.labels, source, card),
+        targets=None if found.targets is None else rearranged(found.targets, source, card),
+    )
+
+
+def rearranged(
+    targets: Float[Tensor, "n known"], source: Source, card: Card
+) -> Float[Tensor, "n classes"]:
+    """Return targets with a column for each class of the model: 0 where the data has none.
+
+    Raises:
+        DataError: it is a value of which the data says nothing.
+    """
+    if card.classes is None or card.classes == source.classes:
+        return targets
+    absent = [name for name in card.classes if name not in source.classes]
+    if absent and card.kind == "values":
+        raise DataError(f"the data has no {absent[0]}, which the model answers; add that column")
+    found = targets.new_zeros(len(targets), len(card.classes))
+    found[:, [card.classes.index(name) for name in source.classes]] = targets
+    return found
 
 
 def relabelled(labels: Int[Tensor, " n"], source: Source, card: Card) -> Int[Tensor, " n"]:

@@ -33,8 +33,9 @@ class Calibration(Protocol):
 
     def __call__(self, subject: Subject, data: Judged) -> Finding:
         """Score the model's own probabilities."""
-        logits, labels, _, unreadable = subject.answers(data.test)
-        log_probabilities = logits.double().log_softmax(dim=1)
+        answers = subject.answers(data.test)
+        labels = answers.labels
+        log_probabilities = answers.logits.double().log_softmax(dim=1)
         probabilities = log_probabilities.exp()
         losses = -log_probabilities.gather(1, labels[:, None])[:, 0]
         right = probabilities.argmax(dim=1) == labels
@@ -52,7 +53,7 @@ class Calibration(Protocol):
                 _mean("NLL", losses),
                 _mean("Brier", distances),
             ),
-            unreadable=unreadable,
+            unreadable=answers.unreadable,
             reliability=bins,
         )
 

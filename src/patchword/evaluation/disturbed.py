@@ -25,6 +25,7 @@ class Disturbed(Source):
     def __init__(self, source: Source, into: Frame | None, disturb: Disturb) -> None:
         self.source, self.into, self.disturb = source, into, disturb
         self.channels, self.classes, self.labels = source.channels, source.classes, source.labels
+        self.kind, self.targets = source.kind, source.targets
 
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
         image = self.source.read(index)

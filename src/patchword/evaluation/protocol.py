@@ -3,14 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
-from patchword.data import Source, cache
+from patchword.data import Kind, Source, cache
 from patchword.errors import ConfigError, DataError, suggest
-from patchword.evaluation.answers import Answers, Tokens, looked, reader, relabelled, scores
+from patchword.evaluation.answers import Answers, Tokens, aligned, looked, reader, scores
 from patchword.evaluation.disturbed import Disturb, Disturbed
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
@@ -26,9 +29,14 @@ class Score:
     under: str = ""  # as in "5 shots"; a table has a row for each
     unit: Literal["share", "number"] = "share"  # shares are from 0 to 1
 
+    @property
+    def key(self) -> str:
+        """The name in logs and files, as in `top1`."""
+        return self.name.lower().replace("-", "").replace(" ", "_")
+
     def words(self, *, interval: bool = True) -> str:
         """Write the number, and its interval behind it."""
-        form = "{:.2%}" if self.unit == "share" else "{:.4f}"
+        form = "{:.2%}" if self.unit == "share" else "{:.4g}"
         if self.interval is None or not interval:
             return form.format(self.value)
         low, high = (form.replace("2%", "1%").format(end) for end in self.interval)
@@ -44,6 +52,15 @@ class Bin:
     accuracy: float  # share of right answers
 
 
+@dataclass(frozen=True)
+class ClassScore:
+    """How a class, or a label, fared."""
+
+    count: int  # pictures that have it
+    recall: float  # nan where no picture has it
+    precision: float  # nan where it was never answered
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """What a protocol found on one data set."""
@@ -51,11 +68,12 @@ class Finding:
     data: str
     split: str
     count: int  # pictures that were scored
-    scores: tuple[Score, ...]
+    scores: tuple[Score, ...]  # the main one first, which weights are chosen by
     group: str = ""
     notes: tuple[str, ...] = ()  # what was left out or chosen, a sentence each
     unreadable: tuple[str, ...] = ()  # why pictures were not scored
     reliability: tuple[Bin, ...] = ()
+    per_class: tuple[ClassScore, ...] = field(default=(), repr=False)
     confusion: NDArray[np.int64] | None = field(default=None, repr=False)
     """Rows: truth, columns: answers, both as the model numbers its classes, where it answers."""
 
@@ -111,19 +129,37 @@ class Subject:
         self._seen: dict[tuple[int, str], tuple[Source, Answers]] = {}
 
     def answers(self, source: Source) -> Answers:
-        """Return the model's logits, with labels as it numbers the classes.
+        """Return the model's logits, with labels and targets as it numbers the classes.
 
         Raises:
-            DataError: the source has classes that the model does not know.
+            DataError: the source has something else of its pictures than the model answers, or
+                classes that it does not know.
         """
-        found = self.logits(source)
-        return found._replace(labels=relabelled(found.labels, source, self.card))
+        return aligned(self.logits(source), source, self.card)
 
     def logits(self, source: Source) -> Answers:
         """Return the model's logits, with the source's own labels."""
+        if len(self.model.head) > 1:  # one look tells all of them, and the model's answer
+            parts = list(self.heads(source).values())
+            return parts[0]._replace(logits=torch.stack([p.logits for p in parts]).mean(dim=0))
         return self._once(
             source, "logits", lambda: scores(self.model, source, self.card.preprocessing)
         )
+
+    def heads(self, source: Source) -> dict[str, Answers]:
+        """Return the logits of each of the model's heads, with the source's own labels."""
+
+        def look(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
+            return torch.cat(list(self.model.heads(images).values()), dim=1)
+
+        found = self._once(
+            source, "heads", lambda: looked(self.model, source, self.card.preprocessing, look)
+        )
+        parts = found.logits.chunk(len(self.model.head), dim=1)
+        return {
+            name: found._replace(logits=part)
+            for name, part in zip(self.model.head, parts, strict=True)
+        }
 
     def features(self, source: Source, tokens: Tokens) -> Answers:
         """Return features in the place of logits, with the source's own labels."""
@@ -140,8 +176,7 @@ class Subject:
         """Answer framed pictures after something was done to each; labels as in `answers`."""
         source = Disturbed(framed, None, disturb)
         whole = replace(self.card.preprocessing, crop=1.0)
-        found = scores(self.model, source, whole)
-        return found._replace(labels=relabelled(found.labels, source, self.card))
+        return aligned(scores(self.model, source, whole), source, self.card)
 
     def _once(self, source: Source, what: str, look: Callable[[], Answers]) -> Answers:
         key = (id(source), what)
@@ -155,6 +190,9 @@ class Protocol(ABC):
 
     A file of this room that holds one under `PROTOCOL` is a protocol by the file's name.
     """
+
+    wants: ClassVar[tuple[Kind, ...]] = ("class", "shares")
+    """What must be known of the pictures."""
 
     @abstractmethod
     def __call__(self, subject: Subject, data: Judged) -> Finding:

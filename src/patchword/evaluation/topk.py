@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
+from patchword.evaluation.protocol import ClassScore, Finding, Judged, Protocol, Score, Subject
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,18 @@ class TopK:
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
 
 
-def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:
-    """Score logits against labels."""
+def topk(
+    scores: Float[Tensor, "n classes"],
+    labels: Int[Tensor, " n"],
+    shares: Float[Tensor, "n classes"] | None = None,
+) -> TopK:
+    """Score logits against labels.
+
+    Args:
+        scores: logits.
+        labels: the class of each picture.
+        shares: of the classes, where more is known: the loss is against them.
+    """
     count, classes = scores.shape
     ranked = scores.topk(min(5, classes), dim=1).indices
     right = ranked == labels[:, None]
@@ -33,8 +44,8 @@ def topk(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> TopK:
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels.numpy(), ranked[:, 0].numpy()), 1)
     hits, truths, answers = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    log_probabilities = scores.double().log_softmax(dim=1)
-    loss = -log_probabilities.gather(1, labels[:, None]).mean().item()
+    truth = labels if shares is None else shares.double()
+    loss = F.cross_entropy(scores.double(), truth).item()
     return TopK(
         count=count,
         top1=top1,
@@ -68,7 +79,8 @@ class Accuracy(Protocol):
     def __call__(self, subject: Subject, data: Judged) -> Finding:
         """Score the model's own answers."""
         answers = subject.answers(data.test)
-        found = topk(answers.logits, answers.labels)
+        found = topk(answers.logits, answers.labels, answers.targets)
+        counts = found.confusion.sum(axis=1).tolist()
         return Finding(
             data=data.name,
             split=data.split,
@@ -79,6 +91,7 @@ class Accuracy(Protocol):
                 Score(name="loss", value=found.loss, unit="number"),
             ),
             unreadable=answers.unreadable,
+            per_class=tuple(map(ClassScore, counts, found.recall, found.precision)),
             confusion=found.confusion,
         )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Literal
 
 from patchword.data.augment import Augment, Mixing
 from patchword.engine.optimizers import Optim
@@ -26,6 +27,9 @@ class Recipe:
     smoothing: float = 0.0  # share of every target that is spread over all classes
     drop_rate: float = 0.0  # dropout
     drop_path_rate: float = 0.0  # stochastic depth of the last block
+    sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: classes equally often
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: classes cost equally much
+    value_loss: Literal["mse", "smooth_l1"] = "mse"  # of values, in deviations from their mean
     average: float | None = None  # decay of the moving average of the weights
     distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
 

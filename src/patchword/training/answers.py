@@ -139,7 +139,8 @@ class Asked:
             "mixing": dump(recipe.mixing),
             "batch_size": batches.batch_size,
             "slices": recipe.accumulate,
-            "repeats": batches.repeats,
+            "repeats": batches.epochs.repeats,
+            "balanced": batches.epochs.balanced,
             "seed": batches.seed,
         }
         self.store = Store(home, self.key, self.form.size)
@@ -185,7 +186,8 @@ class Asked:
 
     def coming(self, steps: int) -> range:
         """Return the numbers of the batches that so many steps see."""
-        again = self.batches.replay and self.batches.replay * self.batches.steps_per_epoch
+        replay = self.batches.epochs.replay
+        again = replay and replay * self.batches.steps_per_epoch
         return range(min(steps, again) if again else steps)
 
     def there(self, steps: int) -> int:

@@ -16,7 +16,9 @@ from patchword.factory import build, config, family, preprocessing, regularised,
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, fitted, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.objectives import fitting
 from patchword.training.settings import Request, contract, overridden
+from patchword.training.targets import scale_of
 from patchword.training.teacher import Teacher, load_teacher
 
 GREY = ("1", "L", "LA", "I;16", "I;16B", "I", "F")  # Pillow's modes without colour
@@ -68,13 +70,14 @@ def choose(request: Request) -> Chosen:
     picked = pick(found)
     name = request.model or (start.model if start else picked.model)
     recipe, reasons = _recipe(request, name, found, picked)
+    recipe, changes = fitting(data.train, recipe)
     name = with_token(name) if request.token else name
     workers = _workers(request, found, data)
     size = _image_size(request, name, picked, start)
     card = _card(name, size, pixels, data, recipe, start)
     tried(card)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    reasons = (*data.notes, *held, *reasons, *taught)
+    reasons = (*data.notes, *held, *reasons, *changes, *taught)
     return Chosen(data, census, card, recipe, workers, reasons, teacher)
 
 
@@ -156,6 +159,8 @@ def _card(
         config=dump(settings),
         num_classes=len(data.train.classes),
         classes=data.train.classes,
+        kind=data.train.kind,
+        scale=scale_of(data.train),
         preprocessing=base,
         pixels=pixels,
     )

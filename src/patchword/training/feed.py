@@ -4,18 +4,18 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from patchword.data import Batch, Frame, Source, TrainBatches, apply_mix, draw_mix
+from patchword.data import Batch, Epochs, Frame, Source, TrainBatches, apply_mix, draw_mix
 from patchword.data.loader import loader
 from patchword.data.mix import neighbours
 from patchword.errors import DataError
 from patchword.evaluation.answers import reason
 from patchword.predictor import normalise
 from patchword.recipes.recipe import Recipe
-from patchword.tasks.classify import Labelled, smooth
+from patchword.tasks.classify import Labelled
 from patchword.tasks.distill import Taught
+from patchword.training.targets import Targets
 
 UNREADABLE = 0.05  # share of the pictures that may be unreadable
 FOREVER = 1 << 62
@@ -45,11 +45,14 @@ class Feed:
             augment=recipe.augment,
             frame=preprocessing,
             batch_size=recipe.batch_size,
-            repeats=recipe.repeats,
+            epochs=Epochs(
+                repeats=recipe.repeats,
+                balanced=recipe.sampling == "balanced",
+                replay=recipe.distillation and recipe.distillation.replay,
+            ),
             seed=seed,
-            replay=recipe.distillation and recipe.distillation.replay,
         )
-        self.classes = len(source.classes)
+        self.targets = Targets(source, recipe)
         self.unreadable: set[int] = set()
 
     def __call__(self, start: int) -> Generator[list[Labelled] | list[Taught]]:
@@ -67,14 +70,13 @@ class Feed:
     def labelled(self, batch: Batch) -> list[Labelled]:
         """Normalise, smooth and mix a batch, and cut it into the step's slices."""
         images = normalise(batch.images.to(self.device), self.preprocessing)
-        labels = batch.labels.to(self.device)
-        targets = smooth(F.one_hot(labels, self.classes).float(), self.recipe.smoothing)
+        targets = self.targets(batch.labels.to(self.device), batch.indices)
         weights = batch.weights.to(self.device)
         plan = draw_mix(self.recipe.mixing, self.seed, batch.epoch, batch.number)
         if plan is not None:
             images, targets = apply_mix(images, targets, plan)
             weights = weights * neighbours(weights)
-        slices = self.recipe.accumulate
+        slices, targets = self.recipe.accumulate, self.targets.weighed(targets)
         parts = (tensor.chunk(slices) for tensor in (images, targets, weights))
         return [Labelled(*part) for part in zip(*parts, strict=True)]
 

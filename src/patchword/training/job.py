@@ -11,29 +11,30 @@ from typing import Any
 
 import torch
 
+from patchword import evaluation
 from patchword.config import dump, parse, read_json
 from patchword.engine.devices import threads
 from patchword.engine.loop import fit
 from patchword.engine.run import Run
 from patchword.engine.state import State
 from patchword.errors import RunError
-from patchword.evaluation.answers import Answers, scores
-from patchword.evaluation.topk import TopK, topk
+from patchword.evaluation.protocol import Finding, Judged, Subject
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
-from patchword.tasks.classify import Classify
+from patchword.tasks.classify import Supervised
 from patchword.tasks.distill import Distill
 from patchword.training.answers import Asked
 from patchword.training.choose import Chosen, choose, in_memory
 from patchword.training.feed import Feed
-from patchword.training.lesson import by_head, facts, lesson, plain
+from patchword.training.lesson import Lesson, facts, lesson
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.origin import environment, provenance
 from patchword.training.report import report
-from patchword.training.screen import Progress, first_screen, table
+from patchword.training.screen import Progress, first_screen, scores_table
 from patchword.training.settings import Request, Settings, same, stored
 from patchword.training.settle import settle
+from patchword.training.worded import summary
 from patchword.weights.files import read_with_notes, write
 
 Say = Callable[[str], None]
@@ -120,6 +121,7 @@ class Job:
     def __init__(self, out: Path, chosen: Chosen, settings: Settings, say: Say) -> None:
         self.out, self.chosen, self.settings, self.say = out, chosen, settings, say
         self.data, self.card = chosen.data, chosen.card
+        self.measure = evaluation.named(evaluation.OWN[chosen.card.kind])
 
     def run(self) -> None:
         """Train to the end, evaluate once, write the model and the report."""
@@ -145,37 +147,40 @@ class Job:
             )
         self.finish(state, model, feed)
 
+    def judged(self) -> dict[str, Judged]:
+        """Return the held-out pictures by split."""
+        splits = {"validation": self.data.validation, "test": self.data.test}
+        return {
+            name: Judged(name=self.data.name, test=source, split=name, train=self.data.train)
+            for name, source in splits.items()
+            if source is not None
+        }
+
     def validate(self, model: Classifier) -> Mapping[str, float]:
         """Score the validation pictures."""
-        assert self.data.validation is not None
-        answers = scores(model, self.data.validation, self.card.preprocessing)
-        found = topk(answers.logits, answers.labels)
-        return {"score": found.top1, "top1": found.top1, "validation_loss": found.loss}
+        found = self.measure(Subject(model, self.card), self.judged()["validation"])
+        main, loss = found.scores[0], found["loss"].value
+        return {"score": main.value, main.key: main.value, "validation_loss": loss}
 
-    def finish(self, state: State[Classify | Distill], model: Classifier, feed: Feed) -> None:
+    def finish(self, state: State[Supervised | Distill], model: Classifier, feed: Feed) -> None:
         """Keep the best weights, evaluate them and write everything down."""
         run = Run(self.out)
         tensors = read_with_notes(run.best_file)[0] if run.best_file.exists() else state.weights()
         state.task.load_state_dict(tensors)
         model.card = self.card
-        model.eval()
-        splits = {"validation": self.data.validation, "test": self.data.test}
-        found: dict[str, TopK] = {}
-        answers: dict[str, Answers] = {}
-        lessons: dict[str, dict[str, Any]] = {}
-        for name, source in splits.items():
-            if source is not None:
-                answers[name], heads = by_head(model, source, self.chosen)
-                found[name] = topk(answers[name].logits, answers[name].labels)
-                lessons[name] = lesson(answers[name], heads, source, self.chosen, self.settings)
-        summary = {name: {**plain(found[name]), **lessons[name]} for name in found}
-        write_text(self.out / "scores.json", json.dumps(summary, indent=2) + "\n")
+        subject = Subject(model, self.card)
+        found, lessons = list[Finding](), dict[str, Lesson]()
+        for name, data in self.judged().items():
+            found.append(self.measure(subject, data))
+            lessons[name] = lesson(self.measure, subject, data, self.chosen, self.settings)
+        scores = {f.split: {**summary(f), **lessons[f.split].plain()} for f in found}
+        write_text(self.out / "scores.json", json.dumps(scores, indent=2) + "\n")
         taught = facts(lessons, self.chosen, self.settings)
-        report(self.out, model, self.chosen, self.settings, answers, further=taught)
+        report(self.out, subject, self.chosen, self.settings, found, further=taught)
         write(self.out / "model.safetensors", model.state_dict())
         if found:
-            table(found)
-        for line in (*feed.complaints(), *(a for n in answers for a in answers[n].unreadable)):
+            scores_table(found)
+        for line in (*feed.complaints(), *(why for f in found for why in f.unreadable)):
             self.say(f"skipped   {line}")
         self.say(f"report    {self.out / 'report.html'}")
         self.say(f"use it    patchword predict {self.out} PICTURE...")

@@ -17,7 +17,8 @@ from patchword.data import Data, look_at, open_data, said
 from patchword.data.source import Joined
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError
-from patchword.evaluation.protocol import Evaluation, Finding, Judged, Subject, means
+from patchword.evaluation.answers import KNOWN
+from patchword.evaluation.protocol import Evaluation, Finding, Judged, Protocol, Subject, means
 from patchword.files import write_text
 from patchword.predictor import Card
 from patchword.training.choose import held_out
@@ -44,12 +45,15 @@ def evaluate(
         ConfigError: a name or a setting is not known, or there is no data.
         DataError: the data does not have what the protocol needs.
     """
-    rules = changed(evaluation.named(protocol), settings)
     model = load(run).to(named_device(device))
     card = model.card
     assert card is not None
+    protocol = evaluation.OWN[card.kind] if protocol == "auto" else protocol
+    rules = changed(evaluation.named(protocol), settings)
     with torch.random.fork_rng(devices=[]):
         judged = list(sets(run, places, card, split))
+        for data in judged:
+            suited(data, protocol, rules)
         findings = tuple(
             finding(rules(Subject(model, card, progress), data), data) for data in judged
         )
@@ -65,6 +69,19 @@ def evaluate(
     if where is not None:
         keep(where, found, judged)
     return found
+
+
+def suited(data: Judged, name: str, protocol: Protocol) -> None:
+    """Make sure that a protocol can judge a data set.
+
+    Raises:
+        DataError: it wants something else of the pictures.
+    """
+    if data.test.kind not in protocol.wants:
+        raise DataError(
+            f"{data.name} has {KNOWN[data.test.kind]} of each picture; {name} wants "
+            f"{' or '.join(KNOWN[kind] for kind in protocol.wants)}"
+        )
 
 
 def finding(found: Finding, data: Judged) -> Finding:
@@ -95,21 +112,19 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
     """
     settings = stored(run) if (run / "config.json").exists() else None
     seed = settings.request.seed if settings else 0
+    columns = settings.request.columns if settings else ()
     if not places:
         if settings is None:
             raise ConfigError(f"{run} does not say what it was trained on: name the data after it")
-        data = open_data(
-            settings.request.data,
-            pixels=card.pixels,
-            seed=seed,
-            columns=settings.request.columns,
-        )
+        data = open_data(settings.request.data, pixels=card.pixels, seed=seed, columns=columns)
         yield judged(held_out(data, settings.request)[0], split)
     for place in places:
         group, equals, folder = place.partition("=")
         if not equals or Path(place).exists():
             group, folder = "", place
-        yield replace(judged(open_data(folder, pixels=card.pixels, seed=seed), split), group=group)
+        named = columns if Path(folder).is_file() else ()  # another list, of the same columns
+        data = open_data(folder, pixels=card.pixels, seed=seed, columns=named)
+        yield replace(judged(data, split), group=group)
 
 
 def judged(data: Data, split: str) -> Judged:

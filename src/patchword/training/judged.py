@@ -9,6 +9,10 @@ from patchword.pages.figures import Chart, Series
 
 LEADS = {
     "topk": "How often the model's own answers are right.",
+    "multilabel": "How well labels are told, each said from 50 % on; average precision is over all "
+    "thresholds, and mAP its mean over the labels.",
+    "regression": "How far the values are from the truth, in their own units, and the share of "
+    "their variance that the model explains (R2).",
     "calibration": "Whether the model is right as often as it is sure. The expected calibration "
     "error averages the gap between confidence and accuracy; NLL and Brier are better the lower.",
     "fewshot": "How well the model's features tell classes apart that it is shown a few pictures "
@@ -77,7 +81,7 @@ def cell(score: dict[str, Any]) -> Cell:
     """Write a score."""
     value, interval = score["value"], score["interval"]
     share = score["unit"] == "share"
-    form = "{:.1%}" if share else "{:.4f}"
+    form = "{:.1%}" if share else "{:.4g}"
     if value is None:
         return Cell(text="—")
     note = "{} to {}".format(*map(form.format, interval)) if interval else ""

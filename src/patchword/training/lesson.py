@@ -1,22 +1,24 @@
 """What came of being taught: each head by itself, and how far student and teacher agree."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
 from patchword.data import EvalBatches, Source, loader
-from patchword.evaluation.answers import Answers, scores
-from patchword.evaluation.topk import TopK, topk, wilson
-from patchword.heads.classify import Classifier
+from patchword.evaluation.answers import Answers
+from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
+from patchword.evaluation.topk import wilson
 from patchword.pages.report import Facts
 from patchword.training.answers import asked_of, cache_folder, raw
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
 from patchword.training.store import Store
 from patchword.training.teacher import Teacher
+from patchword.training.worded import summary
 
 BATCH = 64
 HEADS = {
@@ -26,68 +28,60 @@ HEADS = {
 }
 
 
-class EachHead(nn.Module):
-    """A classifier that returns the logits of all its heads, side by side."""
+class Head(Subject):
+    """A model that is judged by one of its heads alone."""
 
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.model = model
+    def __init__(self, whole: Subject, name: str) -> None:
+        super().__init__(whole.model, whole.card)
+        self.whole, self.name = whole, name
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b logits"]:
-        """Score images by every head."""
-        return torch.cat(list(self.model.heads(images).values()), dim=1)
+    def logits(self, source: Source) -> Answers:
+        return self.whole.heads(source)[self.name]
 
 
-def by_head(
-    model: Classifier, source: Source, chosen: Chosen
-) -> tuple[Answers, dict[str, Float[Tensor, "n classes"]]]:
-    """Answer the pictures of a source, and return each head's logits where there are several."""
-    if len(model.head) == 1:
-        return scores(model, source, chosen.card.preprocessing), {}
-    found = scores(EachHead(model), source, chosen.card.preprocessing)
-    parts = found.logits.chunk(len(model.head), dim=1)
-    return found._replace(logits=torch.stack(parts).mean(dim=0)), dict(
-        zip(model.head, parts, strict=True)
-    )
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What is to be said of a split beside the student's scores."""
+
+    heads: Mapping[str, Finding]  # each one's scores, where there are several
+    teacher: Score | None = None  # its own accuracy, where there is one
+    agreement: Mapping[str, float]  # share of answers, the student's and each head's, that are its
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values: `heads` and `teacher`, where there are such."""
+        found: dict[str, Any] = {}
+        if self.heads:
+            found["heads"] = {name: summary(finding) for name, finding in self.heads.items()}
+        if self.teacher is not None:
+            found["teacher"] = {
+                "top1": self.teacher.value,
+                "interval": list(self.teacher.interval or ()),
+                "agreement": dict(self.agreement),
+            }
+        return found
 
 
 def lesson(
-    answers: Answers, heads: Mapping[str, Tensor], source: Source, chosen: Chosen, run: Settings
-) -> dict[str, Any]:
-    """Return what is to be said of a split beside the student's scores, as plain values.
-
-    Returns:
-        `heads`, where there are several: each one's scores; `teacher`, where there is one: its own
-        accuracy and, in `agreement`, the share of the pictures on which the student's answer, and
-        each head's, is the teacher's.
-    """
-    found: dict[str, Any] = {}
-    if heads:
-        found["heads"] = {name: plain(topk(part, answers.labels)) for name, part in heads.items()}
-    if chosen.teacher is not None:
-        said = teacher_labels(chosen.teacher, source, chosen, run)[answers.indices]
-        hits, count = int((said == answers.labels).sum()), len(said)
-        students = {"student": answers.logits, **heads}
-        found["teacher"] = {
-            "top1": hits / count,
-            "interval": list(wilson(hits, count)),
-            "agreement": {
-                name: (logits.argmax(dim=1) == said).double().mean().item()
-                for name, logits in students.items()
-            },
-        }
-    return found
-
-
-def plain(scored: TopK) -> dict[str, Any]:
-    """Return scores as plain values."""
-    return {
-        "count": scored.count,
-        "top1": scored.top1,
-        "top5": scored.top5,
-        "interval": list(scored.interval),
-        "loss": scored.loss,
-    }
+    measure: Protocol, subject: Subject, data: Judged, chosen: Chosen, run: Settings
+) -> Lesson:
+    """Judge each head by itself, and compare student and heads with the teacher."""
+    names = tuple(subject.model.head) if len(subject.model.head) > 1 else ()
+    heads = {name: Head(subject, name) for name in names}
+    found = {name: measure(head, data) for name, head in heads.items()}
+    if chosen.teacher is None:
+        return Lesson(heads=found, agreement={})
+    answers = subject.answers(data.test)
+    said = teacher_labels(chosen.teacher, data.test, chosen, run)[answers.indices]
+    hits, count = int((said == answers.labels).sum()), len(said)
+    students = {"student": subject, **heads}
+    return Lesson(
+        heads=found,
+        teacher=Score(name="top-1", value=hits / count, interval=wilson(hits, count)),
+        agreement={
+            name: (student.logits(data.test).logits.argmax(dim=1) == said).double().mean().item()
+            for name, student in students.items()
+        },
+    )
 
 
 def teacher_labels(
@@ -119,7 +113,7 @@ def teacher_labels(
     return torch.frombuffer(bytearray(held), dtype=torch.uint16).long()
 
 
-def facts(lessons: Mapping[str, Mapping[str, Any]], chosen: Chosen, run: Settings) -> list[Facts]:
+def facts(lessons: Mapping[str, Lesson], chosen: Chosen, run: Settings) -> list[Facts]:
     """Return the report's part on teacher and heads; nothing where there is neither."""
     rows: list[tuple[str, str]] = []
     how, teacher = run.recipe.distillation, chosen.teacher
@@ -135,11 +129,11 @@ def facts(lessons: Mapping[str, Mapping[str, Any]], chosen: Chosen, run: Setting
             ("learnt by", f"{how.kind} distillation, {terms}"),
         ]
     for split, found in lessons.items():
-        for name, scored in found.get("heads", {}).items():
-            rows.append((f"{split}: {HEADS[name]}", f"{scored['top1']:.2%}"))
-        if "teacher" in found:
-            rows.append((f"{split}: the teacher itself", f"{found['teacher']['top1']:.2%}"))
-            for name, share in found["teacher"]["agreement"].items():
-                who = HEADS[name] if "heads" in found else name
+        for name, head in found.heads.items():
+            rows.append((f"{split}: {HEADS[name]}", head.scores[0].words(interval=False)))
+        if found.teacher is not None:
+            rows.append((f"{split}: the teacher itself", found.teacher.words(interval=False)))
+            for name, share in found.agreement.items():
+                who = HEADS[name] if found.heads else name
                 rows.append((f"{split}: agrees with the teacher, {who}", f"{share:.2%}"))
     return [Facts(title="Teacher and heads", rows=tuple(rows))] if rows else []

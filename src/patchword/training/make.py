@@ -11,11 +11,12 @@ from patchword.engine.state import State
 from patchword.factory import build
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
-from patchword.tasks.classify import Classify
+from patchword.tasks.classify import Supervised
 from patchword.tasks.distill import Distill
 from patchword.training.answers import Asked, cache_folder
 from patchword.training.choose import Chosen
 from patchword.training.feed import Feed
+from patchword.training.objectives import objective
 from patchword.training.settings import Settings
 from patchword.training.teacher import Teacher
 from patchword.weights import fill
@@ -64,16 +65,15 @@ def make_plan(settings: Settings) -> Plan:
     )
 
 
-def make_state(card: Card, settings: Settings) -> State[Classify | Distill]:
+def make_state(card: Card, settings: Settings) -> State[Supervised | Distill]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
         model = build(card)
         if settings.request.init is not None:
             model = start_from(settings.request.init, model, card)
-    model, recipe = model.to(settings.device), settings.recipe
-    how = recipe.distillation
-    task = Classify(model) if how is None else Distill(model, how)
+    recipe = settings.recipe
+    task = objective(model.to(settings.device), card, recipe)
     made = optimizer(recipe.optim, task, model.backbone.spine(), recipe.batch_size)
     average = None if recipe.average is None else Average(task, recipe.average)
     if settings.request.compile:

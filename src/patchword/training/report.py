@@ -15,15 +15,13 @@ from patchword.data.frame import Frame, frame
 from patchword.engine.run import Run
 from patchword.errors import ImageError
 from patchword.evaluation.answers import Answers
-from patchword.evaluation.topk import TopK, topk
+from patchword.evaluation.protocol import Finding, Score, Subject
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
 from patchword.inspection.stem import filters, position_similarity
-from patchword.pages.confusion import Confusion
 from patchword.pages.figures import Chart, Series
 from patchword.pages.report import (
     Attended,
-    ClassRow,
     Facts,
     Figure,
     Filters,
@@ -35,16 +33,18 @@ from patchword.predictor import normalise
 from patchword.training.choose import Chosen
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
+from patchword.training.worded import confusion, figure, per_class, titled
 
 MISTAKES, LOOKED_AT = 24, 8
+FURTHER = 4  # scores at the top, beside the main one
 
 
 def report(
     out: Path,
-    model: Classifier,
+    subject: Subject,
     chosen: Chosen,
     settings: Settings,
-    answers: dict[str, Answers],
+    found: Sequence[Finding],
     *,
     further: Sequence[Facts] = (),
 ) -> None:
@@ -52,16 +52,15 @@ def report(
 
     Args:
         out: the run directory.
-        model: with the weights that were kept.
+        subject: the model with the weights that were kept.
         chosen: the data.
         settings: of the run.
-        answers: of the model, to each split that was scored.
+        found: the scores of each split.
         further: facts beside those on data, network and machine.
     """
-    shown = [name for name in ("validation", "test") if name in answers]
-    split = shown[-1] if shown else None
+    last, model = (found[-1] if found else None), subject.model
+    split = last.split if last else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
-    found = {name: topk(answers[name].logits, answers[name].labels) for name in shown}
     classes = chosen.data.train.classes
     rows = Run(out).rows()
     page = Report(
@@ -69,10 +68,10 @@ def report(
         subtitle=subtitle(settings, split),
         headline=headline(found, rows, settings),
         notes=settings.reasons,
-        curves=curves(rows),
-        confusion=Confusion(names=classes, counts=found[split].confusion) if split else None,
-        per_class=per_class(classes, found[split]) if split else (),
-        mistakes=mistakes(source, answers[split]) if source and split else (),
+        curves=curves(rows, last.scores[0] if last else None),
+        confusion=confusion(classes, last),
+        per_class=per_class(classes, last),
+        mistakes=mistakes(source, subject.answers(source)) if source else (),
         attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
         filters=patch_filters(model),
         positions=positions(model),
@@ -97,18 +96,12 @@ def subtitle(settings: Settings, split: str | None) -> str:
 
 
 def headline(
-    found: dict[str, TopK], rows: list[dict[str, Any]], settings: Settings
+    found: Sequence[Finding], rows: list[dict[str, Any]], settings: Settings
 ) -> tuple[Figure, ...]:
     """Return the numbers that stand at the top."""
-    figures = [
-        Figure(
-            label=f"{name} top-1",
-            value=f"{scored.top1:.1%}",
-            note=f"95 % interval {scored.interval[0]:.1%} to {scored.interval[1]:.1%}, "
-            f"{scored.count:,} pictures",
-        )
-        for name, scored in reversed(found.items())
-    ]
+    figures = [figure(f, f.scores[0]) for f in reversed(found)]
+    certain = [(f, score) for f in reversed(found) for score in f.scores[1:] if score.interval]
+    figures += [figure(f, score) for f, score in certain[:FURTHER]]
     steps = [row for row in rows if "loss" in row]
     seconds = sum(row["seconds"] for row in steps)
     seen = settings.steps * settings.recipe.batch_size
@@ -125,10 +118,10 @@ def headline(
     return tuple(figures)
 
 
-def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
+def curves(rows: list[dict[str, Any]], main: Score | None) -> tuple[Chart, ...]:
     """Return loss, validation accuracy and learning rate over the steps."""
     train = [row for row in rows if "loss" in row]
-    looks = [row for row in rows if "top1" in row]
+    looks = [row for row in rows if "score" in row]
 
     def series(name: str, chosen: list[dict[str, Any]], key: str, by: float = 1.0) -> Series:
         steps = tuple(float(row["step"]) for row in chosen)
@@ -141,20 +134,22 @@ def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
         Chart(
             title="Loss",
             x_label="step",
-            y_label="cross-entropy",
+            y_label="loss",
             series=tuple(losses),
             caption="How wrong the network is, on average. It should fall and level out; "
             "training falling on while validation rises is overfitting.",
         )
     ]
-    if looks:
+    if looks and main is not None:
+        share = main.unit == "share"
         charts.append(
             Chart(
-                title="Validation accuracy",
+                title="Validation score",
                 x_label="step",
-                y_label="top-1, %",
-                series=(series("validation", looks, "top1", 100.0),),
-                caption="Share of the validation pictures answered rightly, as training went on.",
+                y_label=f"{main.name}, %" if share else main.name,
+                series=(series("validation", looks, "score", 100.0 if share else 1.0),),
+                caption="How the validation pictures were answered, as training went on: the "
+                "figure that the best weights were chosen by.",
             )
         )
     charts.append(
@@ -169,17 +164,12 @@ def curves(rows: list[dict[str, Any]]) -> tuple[Chart, ...]:
     return tuple(charts)
 
 
-def per_class(classes: tuple[str, ...], found: TopK) -> tuple[ClassRow, ...]:
-    """Return how each class fared."""
-    counts = found.confusion.sum(axis=1).tolist()
-    rows = zip(classes, counts, found.recall, found.precision, strict=True)
-    return tuple(ClassRow(name=n, count=c, recall=r, precision=p) for n, c, r, p in rows)
-
-
 def mistakes(source: Source, answers: Answers) -> tuple[Mistake, ...]:
-    """Return the wrong answers that the network was surest of."""
-    logits, labels, numbers, _ = answers
-    confidence, said = logits.softmax(dim=1).max(dim=1)
+    """Return the wrong answers that the network was surest of, where there is one class."""
+    if source.kind in ("labels", "values"):
+        return ()
+    labels, numbers = answers.labels, answers.indices
+    confidence, said = answers.logits.softmax(dim=1).max(dim=1)
     wrong = (said != labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
     return tuple(
@@ -213,7 +203,7 @@ def attended(model: Classifier, source: Source, preprocessing: Frame) -> tuple[A
         return ()
     return tuple(
         Attended(
-            title=source.classes[int(source.labels[index])],
+            title=titled(source, index),
             picture=pixels(image),
             maps=np.asarray(heads),
         )

@@ -2,12 +2,20 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from patchword.data import SplitCensus, said
+from patchword.evaluation.protocol import Finding, rows
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
+
+SAID = {
+    "class": "{} classes",
+    "labels": "{} labels, any number of them per picture",
+    "shares": "shares of {} classes",
+    "values": "{} values to predict",
+}
 
 
 def size(pair: tuple[int, int] | None) -> str:
@@ -24,7 +32,8 @@ def split_words(name: str, split: SplitCensus) -> str:
         sizes = f"{size(split.smallest)} to {size(split.largest)}, median {sizes}"
     modes = ", ".join(mode for mode, _ in split.modes)
     bad = f", {len(split.unreadable)} unreadable" if split.unreadable else ""
-    return f"{name} {split.count:,} pictures ({each} per class), {sizes} pixels, {modes}{bad}"
+    per = f" ({each} per class)" if len(split.per_class) > 1 else ""
+    return f"{name} {split.count:,} pictures{per}, {sizes} pixels, {modes}{bad}"
 
 
 def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) -> list[str]:
@@ -36,7 +45,7 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
     epochs = settings.steps / settings.steps_per_epoch
     splits = {"train": census.train, "validation": census.validation, "test": census.test}
     return [
-        f"data      {chosen.data.name}: {card.num_classes} classes "
+        f"data      {chosen.data.name}: {SAID[card.kind].format(card.num_classes)} "
         f"({names[:60]}{'...' if len(names) > 60 else ''})",
         *(f"          {split_words(name, split)}" for name, split in splits.items() if split),
         *(
@@ -70,7 +79,7 @@ class Progress:
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Show a row of the log."""
         if "loss" not in row:
-            self.score = f"  validation {row['top1']:.1%}"
+            self.score = f"  validation {row['score']:.{'3f' if 'r2' in row else '1%'}}"
             return
         step, now = row["step"], time.monotonic()
         if self.first is None:
@@ -96,23 +105,41 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def table(scores: Mapping[str, Any]) -> None:
-    """Print the scores of each split."""
+def scores_table(findings: Sequence[Finding]) -> None:
+    """Print scores: a line per data set, split and setting."""
+    names = list(dict.fromkeys(score.name for f in findings for score in f.scores))
+    under = any(score.under for f in findings for score in f.scores)
+    narrow = len(names) <= 5  # wider tables leave the intervals to the page and the JSON
+    table(
+        ("data", "split", "count", *(("under",) if under else ()), *names),
+        [
+            (
+                finding.data,
+                finding.split,
+                f"{finding.count:,}",
+                *((setting,) if under else ()),
+                *(scores[n].words(interval=narrow) if n in scores else "" for n in names),
+            )
+            for finding in findings
+            for setting, scores in rows(finding).items()
+        ],
+    )
+
+
+def table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+    """Print a table; numbers are on the right."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE_HEAD)
-    for column in ("pictures", "count", "top-1", "95 % interval", "top-5", "loss"):
-        shown.add_column(column, justify="left" if column == "pictures" else "right")
-    for name, found in scores.items():
-        low, high = found.interval
-        shown.add_row(
-            name,
-            f"{found.count:,}",
-            f"{found.top1:.2%}",
-            f"{low:.1%} to {high:.1%}",
-            f"{found.top5:.2%}",
-            f"{found.loss:.4f}",
-        )
-    Console(highlight=False).print(shown)
+    for column in columns:
+        right = column in ("parameters", "MACs", "claimed top-1", "probability", "count")
+        shown.add_column(column, justify="right" if right else "left", overflow="fold")
+    for line in lines:
+        shown.add_row(*map(escape, line))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # a file or another program has no edge to fold at
+    console.print(shown)

@@ -1,0 +1,43 @@
+"""What is known of pictures decides what is learnt, and what a recipe may ask for."""
+
+from dataclasses import replace
+
+from patchword.data import Source
+from patchword.errors import ConfigError
+from patchword.heads.classify import Classifier
+from patchword.predictor import Card
+from patchword.recipes.recipe import Recipe
+from patchword.tasks.classify import Classify, Supervised
+from patchword.tasks.distill import Distill
+from patchword.tasks.multilabel import MultiLabel
+from patchword.tasks.regress import Regress
+
+
+def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised | Distill:
+    """Put the objective around a network that its card's answers are learnt by."""
+    if recipe.distillation is not None:
+        return Distill(model, recipe.distillation)
+    if card.kind == "labels":
+        return MultiLabel(model)
+    return Regress(model, recipe.value_loss) if card.kind == "values" else Classify(model)
+
+
+def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    """Fit a recipe to what is known of the pictures, and say what was changed.
+
+    Raises:
+        ConfigError: values have no classes to weigh or to balance; a teacher names one class.
+    """
+    if recipe.distillation is not None and source.kind in ("labels", "values"):
+        raise ConfigError(f"a teacher teaches classes, the data has {source.kind}: leave it out")
+    if source.kind != "values":
+        if source.kind == "labels" and recipe.class_weights != "none":
+            raise ConfigError("class_weights needs one class per picture; use sampling=balanced")
+        return recipe, ()
+    if recipe.class_weights != "none" or recipe.sampling != "shuffled":
+        raise ConfigError("values have no classes: leave class_weights and sampling out")
+    mixing = recipe.mixing
+    if not (mixing.mixup or mixing.cutmix or recipe.smoothing):
+        return recipe, ()
+    plain = replace(recipe, mixing=replace(mixing, mixup=0.0, cutmix=0.0), smoothing=0.0)
+    return plain, ("mixing and smoothing are off, as values are learnt",)
