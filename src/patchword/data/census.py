@@ -22,6 +22,7 @@ class SplitCensus:
     median: Size | None
     largest: Size | None
     modes: tuple[tuple[str, int], ...]  # Pillow's mode and how many have it, most frequent first
+    notes: tuple[tuple[str, int], ...]  # what the pixel contract does, and to how many of them
     unreadable: tuple[str, ...]  # a sentence each, by those looked at
 
 
@@ -47,15 +48,17 @@ def _look(source: Source, limit: int) -> SplitCensus:
     looked = min(len(source), limit)
     sizes: list[Size] = []
     modes: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
     unreadable: list[str] = []
     for index in np.linspace(0, len(source) - 1, looked).astype(int).tolist():
         try:
-            mode, size = source.header(index)
+            header = source.header(index)
         except ImageError as error:
             unreadable.append(str(error))
         else:
-            sizes.append(size)
-            modes[mode] += 1
+            sizes.append(header.size)
+            modes[header.mode] += 1
+            notes.update(header.notes)
     sizes.sort(key=lambda size: (size[0] * size[1], size))
     return SplitCensus(
         count=len(source),
@@ -65,5 +68,6 @@ def _look(source: Source, limit: int) -> SplitCensus:
         median=sizes[len(sizes) // 2] if sizes else None,
         largest=sizes[-1] if sizes else None,
         modes=tuple(modes.most_common()),
+        notes=tuple(notes.most_common()),
         unreadable=tuple(unreadable),
     )

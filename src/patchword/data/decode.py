@@ -1,20 +1,19 @@
-"""The pixel contract: any picture file becomes upright 8-bit grey or RGB, or an `ImageError`.
+"""The pixel contract at work: any picture file becomes upright 8-bit pixels, or an `ImageError`.
 
-What is done to a picture follows from its header and the contract, never from its contents: 16-bit
-greys are scaled by the range that their container states, floats by the range from 0 to 1, and
-pictures that state no range are refused rather than guessed at.
+Files are not trusted: what is too large is refused by its header, decoding stops when it takes too
+long, and whatever a decoder raises becomes one line that names the picture.
 """
 
 import io
 import os
 import re
 import stat
+import time
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -23,40 +22,27 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
+from patchword.data.flatten import bits, flatten, notes
+from patchword.data.pixels import Pixels as Pixels
 from patchword.errors import ImageError
 
 File: TypeAlias = Path | bytes | memoryview | Image.Image
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pixels:
-    """What every picture is turned into, in training and ever after."""
-
-    channels: Literal[1, 3] = 3  # one: ITU-R 601 luma
-    background: tuple[int, int, int] = (255, 255, 255)  # shows where a picture is transparent
-    max_pixels: int = 64_000_000  # rows times columns; larger pictures are refused undecoded
-    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # Pillow's
-
-
 class Header(NamedTuple):
-    """What a picture says of itself before it is decoded."""
+    """What a picture says of itself before it is decoded, and what the contract makes of it."""
 
     mode: str  # Pillow's
     size: tuple[int, int]  # rows, columns, once upright
+    format: str = ""  # Pillow's name of it; none for pixels that came without a file
+    bits: int = 8  # of a sample, as stored
+    orientation: int = 1  # EXIF's; 1 is upright
+    notes: tuple[str, ...] = ()  # what the contract does to it; the same words for the same thing
 
 
 _PILLOW = re.compile(r"PIL\.")
 
 ORIENTATION = 0x0112  # the EXIF tag
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode(file: File, pixels: Pixels, *, name: str = "") -> UInt8[Tensor, "c h w"]:
@@ -71,20 +57,42 @@ def decode(file: File, pixels: Pixels, *, name: str = "") -> UInt8[Tensor, "c h 
         ImageError: it is missing, broken, too large, of another format, or of no stated range.
     """
     with _opened(file, pixels, name) as image:
-        _load(image)
-        flat = _flat(image, pixels)
-        turn = UPRIGHT.get(_orientation(image))
-        values = torch.from_numpy(np.array(flat if turn is None else flat.transpose(turn)))
-    return values[None] if pixels.channels == 1 else values.permute(2, 0, 1)
+        if pixels.window and bits(image) > 8 and len(image.getbands()) > 1:
+            raise ImageError(
+                "has colours of more than 8 bits, which no window can be put to; save it with 8, "
+                "or as a TIFF and state pixels.bands"
+            )
+        _load(image, pixels)
+        values = torch.from_numpy(np.array(flatten(image, pixels)))
+        tag = _orientation(image)
+    return upright(values[None] if pixels.channels == 1 else values.permute(2, 0, 1), tag)
 
 
 def header(file: File, pixels: Pixels, *, name: str = "") -> Header:
-    """Read a picture's mode and size only; arguments and errors are those of `decode`."""
+    """Read what a picture's header says, decoding nothing; arguments and errors as `decode`."""
     with _opened(file, pixels, name) as image:
+        tag = _orientation(image, header_only=True)
         columns, rows = image.size
-        # TIFF sizes are upright already, and a PNG would have to be decoded to know.
-        turned = image.format in ("JPEG", "MPO", "WEBP") and _orientation(image) >= 5
-        return Header(image.mode, (columns, rows) if turned else (rows, columns))
+        turned = tag >= 5 and image.format != "TIFF"  # whose size is upright already
+        said = tuple(notes(image, pixels))
+        return Header(
+            image.mode,
+            (columns, rows) if turned else (rows, columns),
+            image.format or "",
+            bits(image),
+            tag,
+            (*(("turned upright, as EXIF says",) if tag > 1 else ()), *said),
+        )
+
+
+def upright(values: UInt8[Tensor, "c h w"], tag: int) -> UInt8[Tensor, "c H W"]:
+    """Turn pixels as an EXIF orientation tag says; unknown tags turn nothing."""
+    if 5 <= tag <= 8:
+        values = values.transpose(-1, -2)
+    across, down = tag in (2, 3, 6, 7), tag in (3, 4, 7, 8)
+    if not across and not down:
+        return values
+    return values.flip([axis for axis, turned in ((-1, across), (-2, down)) if turned])
 
 
 @contextmanager
@@ -148,7 +156,30 @@ def _of_allowed_size(image: Image.Image, pixels: Pixels) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image) -> None:
+class _Timed:
+    """A file whose every reading is a look at the clock: decoders read in blocks.
+
+    The clock is the thread's processor time, which a busy machine does not run down.
+    """
+
+    def __init__(self, file: Any, seconds: float) -> None:
+        self.file, self.seconds = file, seconds
+        self.end = time.thread_time() + seconds
+
+    def read(self, size: int = -1, /) -> bytes:
+        if time.thread_time() > self.end:
+            raise ImageError(
+                f"takes more than max_seconds = {self.seconds:g} to decode; replace or remove it"
+            )
+        return self.file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def _load(image: Any, pixels: Pixels) -> None:
+    if getattr(image, "fp", None) is not None:
+        image.fp = _Timed(image.fp, pixels.max_seconds)
     try:
         image.load()
     except Exception:
@@ -157,50 +188,11 @@ def _load(image: Image.Image) -> None:
             raise
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, *, header_only: bool = False) -> int:
+    """Return the EXIF orientation; a PNG's, by the header alone, if it stands before the pixels."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        exif = Image.Image.getexif(image) if header_only else image.getexif()
+        tag = int(exif.get(ORIENTATION, 1))
     except Exception:  # broken metadata is no reason to refuse the pixels
         return 1
-
-
-def _flat(image: Image.Image, pixels: Pixels) -> Image.Image:
-    """Return the picture in mode L or RGB, by the contract's channels."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image)
-    if image.mode == "La":  # premultiplied; Pillow has no direct way from it to RGBA
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        canvas = Image.new("RGBA", image.size, (*pixels.background, 255))
-        image = Image.alpha_composite(canvas, image.convert("RGBA"))
-    if image.mode not in ("1", "L"):
-        image = image.convert("RGB")
-    return image.convert("L" if pixels.channels == 1 else "RGB")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale a deep grey to mode L, or LA where one of its values stands for transparent."""
-    values = np.asarray(image)
-    white = _white(image)
-    low, high = values.min(), values.max()
-    if white is None or not (low >= 0 and high <= white):  # NaN is refused too
-        raise ImageError(
-            f"holds values from {low:g} to {high:g} of no stated range; "
-            "scale floats to 0 .. 1 or save it as 16-bit grey: reading it so needs a window"
-        )
-    grey = Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray((values != transparent).astype(np.uint8) * 255))
-    return grey
-
-
-def _white(image: Image.Image) -> int | None:
-    """Return the value that a deep grey's container means by white, if it means one."""
-    if image.mode == "F":
-        return 1
-    if image.format == "TIFF":
-        tags: Any = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
-        bits, signed = tags[258][0], tags.get(339, (1,))[0] == 2
-        return 2 ** (bits - signed) - 1 if bits <= 16 else None
-    return 65535 if image.mode.startswith("I;16") or image.format == "PPM" else None
+    return tag if 1 <= tag <= 8 else 1
