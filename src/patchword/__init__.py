@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from patchword.api import create_model as create_model
+    from patchword.api import doctor as doctor
     from patchword.api import evaluate as evaluate
     from patchword.api import list_models as list_models
     from patchword.api import load as load
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "PatchwordError": "patchword.errors",
     "create_model": "patchword.api",
+    "doctor": "patchword.api",
     "evaluate": "patchword.api",
     "list_models": "patchword.api",
     "load": "patchword.api",
@@ -27,6 +29,7 @@ _HOMES = {
 __all__ = [
     "PatchwordError",
     "create_model",
+    "doctor",
     "evaluate",
     "list_models",
     "load",

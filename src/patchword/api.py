@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from patchword.checkpoints import load as load
+    from patchword.doctor.checkup import Checkup
     from patchword.evaluation.topk import TopK
     from patchword.factory import create_model as create_model
     from patchword.factory import list_models as list_models
@@ -54,6 +55,24 @@ class TrainedRun(PathLike[str]):
     def scores(self) -> dict[str, dict[str, Any]]:
         """The scores of each held-out split, shares from 0 to 1."""
         return json.loads((self.path / "scores.json").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found in a data set, and the folder that it wrote to."""
+
+    path: Path
+    found: "Checkup"
+
+    @property
+    def report(self) -> Path:
+        """The page about the data."""
+        return self.path / "doctor.html"
+
+    @property
+    def quarantine(self) -> Path:
+        """The pictures that a training should leave out."""
+        return self.path / "quarantine.csv"
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,7 @@ def train(
     device: str = "auto",
     compile: bool = False,  # the field's word
     init: str | PathLike[str] | None = None,
+    quarantine: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
     config: str | PathLike[str] | None = None,
 ) -> TrainedRun:
@@ -142,6 +162,7 @@ def train(
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
         init: a run, folder or file of weights to start from.
+        quarantine: a list of pictures to leave out, as `patchword doctor` writes it.
         settings: changes to the recipe by path, as in augment.hflip=0.5.
         config: the config.json of a run, to train as that one was.
     """
@@ -167,6 +188,7 @@ def train(
         device=device,
         compile=compile,
         init=None if init is None else fspath(init),
+        quarantine=None if quarantine is None else fspath(quarantine),
         settings=tuple(settings),
     )
     before = None
@@ -177,6 +199,49 @@ def train(
     name = Path(request.data).resolve().name if request.data != "digits" else "digits"
     folder = Path("runs") / name if out is None else Path(out)
     return TrainedRun(run(request, folder, began=began, before=before))
+
+
+def doctor(
+    data: str,
+    *,
+    out: str | PathLike[str] | None = None,
+    run: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    json: bool = False,
+) -> Diagnosis:
+    """Look at a data set before training: every picture once, and nothing is written into it.
+
+    Finds what cannot be read, what shows nothing, duplicates in and across splits, classes that
+    differ between splits, likely wrong labels, and pictures stored in unusual ways. Writes a
+    page, all findings, and the quarantine: a list of pictures for a training to leave out. The
+    exit code is 1 where something should be left out or put right first, else 0.
+
+    Args:
+        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        out: the folder of the results; doctor/NAME of the data if not said, never in the data.
+        run: a run, or a folder or file of a model, by whose features to look for wrong labels.
+        workers: processes that decode pictures; 0 is a thread.
+        device: that the model runs on: cpu, cuda, mps, or auto.
+        json: print JSON lines.
+    """
+    from patchword.doctor.checkup import checkup, elsewhere, write
+    from patchword.doctor.page import write_page
+    from patchword.doctor.progress import progress
+
+    folder = Path("doctor") / (Path(data).resolve().name or "data") if out is None else Path(out)
+    elsewhere(folder, data)
+    with progress() as watch:
+        found = checkup(
+            data,
+            run=None if run is None else Path(run),
+            workers=workers,
+            device=device,
+            watch=watch,
+        )
+    write(found, folder)
+    write_page(found, folder / "doctor.html")
+    return Diagnosis(folder, found)
 
 
 def evaluate(

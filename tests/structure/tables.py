@@ -18,7 +18,7 @@ ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "tasks evaluation inspection",
     "engine",
     "recipes",
-    "studies export serving",
+    "studies export serving doctor",
     "training",
     "api",
     "show",

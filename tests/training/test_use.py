@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from patchword import evaluate, load, predict
+from patchword import evaluate, load, predict, train
 from patchword.checkpoints import save
 from patchword.cli import main
 from patchword.data import Pixels, open_data
@@ -198,3 +198,17 @@ def test_more_pictures_than_a_batch_are_answered(run, data, tmp_path):
         a.names == b.names and a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
         for a, b in zip(answers[:50], answers[20:], strict=True)
     )
+
+
+def test_a_quarantine_is_left_out_of_training_and_scores(tmp_path):
+    folder = photos(tmp_path / "photos", classes=("cat", "dog"), each=10)
+    (tmp_path / "q.csv").write_text("train/cat/0.png\nval/dog/1.png\n")
+    settings = {"image_size": 16, "batch_size": 6, "epochs": 1, "precision": "fp32", "workers": 0}
+    quarantine = tmp_path / "q.csv"
+    run = train(str(folder), out=tmp_path / "run", quarantine=quarantine, **settings)
+    assert run.scores["validation"]["count"] == evaluate(run).count == 19
+    report = run.report.read_text(encoding="utf-8")
+    assert "1 of train, 1 of validation left out" in report
+    quarantine.write_text("train/cat/no.png\n")
+    with pytest.raises(DataError, match=r"no picture 'train/cat/no.png'"):
+        train(str(folder), out=tmp_path / "other", quarantine=quarantine, **settings)

@@ -8,6 +8,7 @@ from patchword.data.batches import TrainBatches as TrainBatches
 from patchword.data.census import Census as Census
 from patchword.data.census import SplitCensus as SplitCensus
 from patchword.data.census import look as look
+from patchword.data.census import split_census as split_census
 from patchword.data.decode import Pixels as Pixels
 from patchword.data.decode import decode as decode
 from patchword.data.frame import Frame as Frame

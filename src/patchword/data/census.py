@@ -1,10 +1,12 @@
 """The census: what is in a data set, from its labels and from the headers of some pictures."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from patchword.data.decode import Header
 from patchword.data.source import Data, Source
 from patchword.errors import ImageError
 
@@ -46,28 +48,34 @@ def look(data: Data, *, limit: int = 2000) -> Census:
 
 def _look(source: Source, limit: int) -> SplitCensus:
     looked = min(len(source), limit)
-    sizes: list[Size] = []
-    modes: Counter[str] = Counter()
-    notes: Counter[str] = Counter()
-    unreadable: list[str] = []
-    for index in np.linspace(0, len(source) - 1, looked).astype(int).tolist():
-        try:
-            header = source.header(index)
-        except ImageError as error:
-            unreadable.append(str(error))
-        else:
-            sizes.append(header.size)
-            modes[header.mode] += 1
-            notes.update(header.notes)
-    sizes.sort(key=lambda size: (size[0] * size[1], size))
+    places = np.linspace(0, len(source) - 1, looked).astype(int).tolist()
+    return split_census(source, [_header(source, index) for index in places])
+
+
+def _header(source: Source, index: int) -> Header | str:
+    try:
+        return source.header(index)
+    except ImageError as error:
+        return str(error)
+
+
+def split_census(source: Source, headers: Sequence[Header | str]) -> SplitCensus:
+    """Count a split.
+
+    Args:
+        source: the split.
+        headers: of the pictures looked at; what is wrong where one cannot be read.
+    """
+    read = [header for header in headers if isinstance(header, Header)]
+    sizes = sorted((h.size for h in read), key=lambda size: (size[0] * size[1], size))
     return SplitCensus(
         count=len(source),
         per_class=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
-        looked=looked,
+        looked=len(headers),
         smallest=sizes[0] if sizes else None,
         median=sizes[len(sizes) // 2] if sizes else None,
         largest=sizes[-1] if sizes else None,
-        modes=tuple(modes.most_common()),
-        notes=tuple(notes.most_common()),
-        unreadable=tuple(unreadable),
+        modes=tuple(Counter(h.mode for h in read).most_common()),
+        notes=tuple(Counter(note for h in read for note in h.notes).most_common()),
+        unreadable=tuple(header for header in headers if isinstance(header, str)),
     )

@@ -13,13 +13,15 @@ from patchword.errors import DataError, suggest
 EMBEDDED = ("digits",)
 
 
-def open_data(where: str | Path, *, pixels: Pixels, seed: int) -> Data:
+def open_data(where: str | Path, *, pixels: Pixels, seed: int, strays: bool = False) -> Data:
     """Recognise a data set and open it.
 
     Args:
         where: a folder, or `digits` for the embedded set (a folder of that name: `./digits`).
         pixels: the contract that every picture is read under.
         seed: of the split, where a folder has none.
+        strays: class folders that only held-out splits have are classes too, after the others,
+            rather than an error.
 
     Raises:
         DataError: nothing is there, or nothing that is understood.
@@ -39,6 +41,6 @@ def open_data(where: str | Path, *, pixels: Pixels, seed: int) -> Data:
             return open_idx(folder, pairs, pixels)
         if files:
             return open_parquet(folder, files, pixels)
-        return open_folder(folder, pixels, seed=seed)
+        return open_folder(folder, pixels, seed=seed, strays=strays)
     except PermissionError as error:
         raise DataError(f"{error.filename} may not be read; change its permissions") from None

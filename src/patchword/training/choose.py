@@ -2,6 +2,8 @@
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ import torch
 from patchword import recipes
 from patchword.checkpoints import load
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
+from patchword.data.quarantine import leave_out
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
@@ -41,7 +44,7 @@ def choose(request: Request) -> Chosen:
         ConfigError: a name is not known.
         ShapeError: the model cannot read images of that size.
     """
-    data = open_data(request.data, pixels=Pixels(channels=3), seed=request.seed)
+    data, left = left_out(opened(request, channels=3), request)
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
@@ -49,7 +52,7 @@ def choose(request: Request) -> Chosen:
     start = None if request.init is None else load(request.init).card
     channels = len(start.preprocessing.mean) if start else 1 if grey else 3
     if channels == 1:
-        data = open_data(request.data, pixels=Pixels(channels=1), seed=request.seed)
+        data, _ = left_out(opened(request, channels=1), request)
     data, held = held_out(data, request)
     found = Found(
         pictures=len(data.train),
@@ -65,7 +68,22 @@ def choose(request: Request) -> Chosen:
     size = _image_size(request, name, picked, start)
     card = _card(name, size, channels, data, recipe, start)
     tried(card)
-    return Chosen(data, census, card, recipe, workers, (*data.notes, *held, *reasons))
+    return Chosen(data, census, card, recipe, workers, (*data.notes, *left, *held, *reasons))
+
+
+def opened(request: Request, *, channels: Literal[1, 3]) -> Data:
+    """Open the data of a request."""
+    return open_data(request.data, pixels=Pixels(channels=channels), seed=request.seed)
+
+
+def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
+    """Leave out the pictures of a quarantine, where one is given, and say so."""
+    if request.quarantine is None:
+        return data, ()
+    data, lost = leave_out(data, Path(request.quarantine))
+    each = ", ".join(f"{count:,} of {split}" for split, count in lost.items() if count)
+    words = f"{each or 'no picture'} left out, as {request.quarantine} says (--quarantine)"
+    return data, (words,)
 
 
 def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:

@@ -5,9 +5,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from patchword.data import SplitCensus
+from patchword.data import Data, SplitCensus
+from patchword.doctor.findings import of_classes
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
+
+NOTICED = 5  # lines about the data at most
 
 
 def size(pair: tuple[int, int] | None) -> str:
@@ -47,8 +50,24 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
+        *(f"noticed   {line}" for line in noticed(chosen.data, splits)),
         f"writing   {out}",
     ]
+
+
+def noticed(data: Data, census: Mapping[str, SplitCensus | None]) -> list[str]:
+    """Say in short what `patchword doctor` says at length, as far as labels and headers tell."""
+    found = [
+        f"{name}: {count:,} of {split.looked:,} pictures {note}"
+        for name, split in census.items()
+        if split is not None
+        for note, count in split.notes
+    ]
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    sources = {name: source for name, source in parts.items() if source is not None}
+    found += [f"{remark.where}: {remark.why}" for remark in of_classes(sources)]
+    more = [f"{len(found) - NOTICED} more; patchword doctor lists them"]
+    return found if len(found) <= NOTICED else found[:NOTICED] + more
 
 
 class Progress:

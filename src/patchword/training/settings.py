@@ -31,6 +31,7 @@ class Request:
     device: str = "auto"
     compile: bool = False
     init: str | None = None
+    quarantine: str | None = None  # a list of pictures to leave out
     settings: tuple[str, ...] = ()  # changes to the recipe, as PATH=VALUE
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from patchword.errors import ConfigError, DataError, ImageError
 from patchword.evaluation.topk import TopK, topk
 from patchword.heads.classify import Classifier
 from patchword.predictor import Answer, Card
-from patchword.training.choose import held_out
+from patchword.training.choose import held_out, left_out
 from patchword.training.feed import scores
 from patchword.training.settings import stored
 
@@ -34,6 +34,7 @@ def evaluate(run: Path, *, data: str | None, split: str, device: str) -> TopK:
         raise ConfigError(f"{run} does not say what it was trained on: name --data")
     opened = open_data(where, pixels=card.pixels, seed=settings.request.seed if settings else 0)
     if settings and data is None:
+        opened, _ = left_out(opened, settings.request)
         opened, _ = held_out(opened, settings.request)
     splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
     name = (
