@@ -203,7 +203,7 @@ def test_more_pictures_than_a_batch_are_answered(run, data, tmp_path):
 def test_a_quarantine_is_left_out_of_training_and_scores(tmp_path):
     folder = photos(tmp_path / "photos", classes=("cat", "dog"), each=10)
     (tmp_path / "q.csv").write_text("train/cat/0.png\nval/dog/1.png\n")
-    settings = {"image_size": 16, "batch_size": 6, "epochs": 1, "precision": "fp32", "workers": 0}
+    settings = {"image_size": 16, "batch_size": 6, "epochs": 1.0, "precision": "fp32", "workers": 0}
     quarantine = tmp_path / "q.csv"
     run = train(str(folder), out=tmp_path / "run", quarantine=quarantine, **settings)
     assert run.scores["validation"]["count"] == evaluate(run).count == 19
