@@ -90,11 +90,16 @@ def whole(data: str) -> None:
     groups = {"exact groups": sum(g.exact for g in found.groups)}
     groups["near groups"] = len(found.groups) - groups["exact groups"]
     across = sum("across splits" in f.why for f in found.findings)
-    print(
-        f"| {Path(data).name} | {len(found.examined.rows):,} | {seconds:.1f} s | {counts} {groups}, "
-        f"{across} across | {[(r.kind, r.where) for r in found.remarks][:4]} | {found.labels} |",
-        flush=True,
+    remarks = [(remark.kind, remark.where) for remark in found.remarks][:4]
+    cells = (
+        Path(data).name,
+        f"{len(found.examined.rows):,}",
+        f"{seconds:.1f} s",
+        f"{counts} {groups}, {across} across splits",
+        remarks,
+        found.labels,
     )
+    print("|", *(f"{cell} |" for cell in cells), flush=True)
 
 
 def main() -> None:
@@ -106,9 +111,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2000)
     given = parser.parse_args()
     if given.what == "damaged":
-        print(
-            "| set | kind | precision | recall | on the whole copy |\n| --- | --- | --- | --- | --- |"
-        )
+        print("| set | kind | precision | recall | on the whole copy |")
+        print("| --- |" + " --- |" * 4)
         for data in given.data:
             damaged(data, given.seeds, given.work, given.limit)
     else:

@@ -90,6 +90,7 @@ def checkup(
         raise DataError(f"no picture of {data} shows anything: {said}")
     same = duplicates.exact(examined)
     groups = (*same, *duplicates.near(examined, same, watch=watch))
+    rows = rows[np.isin(examined.labels[rows], opened.train.labels)]  # strays are told apart
     if run is None:
         vectors, by = _small_copies(examined, rows), "the pictures themselves, made small"
     else:
