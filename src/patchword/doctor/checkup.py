@@ -26,6 +26,8 @@ from patchword.files import replacing
 from patchword.heads.classify import Classifier
 from patchword.predictor import normalise
 
+WIDTH = 64  # principal axes of the small copies that labels are judged by
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkup:
@@ -118,9 +120,12 @@ def _census(examined: Examined) -> dict[str, SplitCensus]:
 
 
 def _small_copies(examined: Examined, rows: np.ndarray) -> Float32[Tensor, "n d"]:
+    """Return small copies without their means, along the axes on which they vary most."""
     smalls = np.stack([np.asarray(examined.rows[row].small) for row in rows.tolist()])
     flat = torch.from_numpy(smalls.reshape(len(rows), -1)).float()
-    return flat - flat.mean(dim=1, keepdim=True)
+    flat -= flat.mean(dim=1, keepdim=True)
+    _, axes = torch.linalg.eigh(flat.T @ flat)  # the widest ones last
+    return flat @ axes[:, -WIDTH:]
 
 
 @torch.inference_mode()

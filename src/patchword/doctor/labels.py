@@ -17,6 +17,7 @@ from torch import Tensor
 
 NEIGHBOURS = 15
 TRUSTED = 0.75  # share of the labels that neighbours must answer for their dissent to count
+SAMPLE = 2000  # pictures that tell whether the neighbours can be trusted
 BLOCK = 1024
 
 
@@ -40,29 +41,42 @@ def suspects(
         classes: how many there are.
     """
     given = torch.from_numpy(labels)
-    votes = _votes(F.normalize(features, dim=1), given, classes)
+    features = F.normalize(features, dim=1)
+    some = torch.linspace(0, len(given) - 1, min(len(given), SAMPLE)).long()
+    agreement = _agreement(_votes(features, given, classes, some), given[some])
+    if agreement < TRUSTED:
+        none = np.empty(0, dtype=np.int64)
+        return Suspects(agreement, none, none, np.empty(0, dtype=np.float32))
+    votes = _votes(features, given, classes, torch.arange(len(given)))
     own = votes.gather(1, given[:, None])[:, 0]
     shares, answers = votes.max(dim=1)
-    agreement = float((answers == given).float().mean())
     counts = torch.bincount(given, minlength=classes).clamp(min=1)
     usual = torch.zeros(classes).index_add_(0, given, own) / counts
     doubtful = (own == 0) & (shares >= usual[answers])
-    rows = torch.nonzero(doubtful if agreement >= TRUSTED else doubtful & False)[:, 0]
+    rows = torch.nonzero(doubtful)[:, 0]
     rows = rows[torch.argsort(-shares[rows], stable=True)]
-    return Suspects(agreement, *(x.numpy() for x in (rows, answers[rows], shares[rows])))
+    return Suspects(
+        _agreement(votes, given), *(x.numpy() for x in (rows, answers[rows], shares[rows]))
+    )
+
+
+def _agreement(votes: Float32[Tensor, "m classes"], labels: Int[Tensor, " m"]) -> float:
+    return float((votes.argmax(dim=1) == labels).float().mean())
 
 
 def _votes(
-    features: Float32[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int
-) -> Float32[Tensor, "n classes"]:
-    """Return each picture's nearest others by class, shares of their likeness."""
+    features: Float32[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    classes: int,
+    rows: Int[Tensor, " m"],
+) -> Float32[Tensor, "m classes"]:
+    """Return the nearest others of some pictures by class, shares of their likeness."""
     count = len(features)
     nearest = min(NEIGHBOURS, count - 1)
     found: list[Tensor] = []
-    for start in range(0, count, BLOCK):
-        likeness = features[start : start + BLOCK] @ features.T
-        own = torch.arange(len(likeness))
-        likeness[own, own + start] = -torch.inf
+    for block in rows.split(BLOCK):
+        likeness = features[block] @ features.T
+        likeness[torch.arange(len(block)), block] = -torch.inf
         best = likeness.topk(nearest, dim=1)
         voted = torch.zeros(len(likeness), classes)
         found.append(voted.scatter_add_(1, labels[best.indices], best.values.clamp(min=0)))
