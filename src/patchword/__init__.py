@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from patchword.api import adapt as adapt
     from patchword.api import convert as convert
     from patchword.api import create_model as create_model
+    from patchword.api import doctor as doctor
     from patchword.api import evaluate as evaluate
     from patchword.api import list_models as list_models
     from patchword.api import load as load
@@ -23,6 +24,7 @@ _HOMES = {
     "adapt": "patchword.api",
     "convert": "patchword.api",
     "create_model": "patchword.api",
+    "doctor": "patchword.api",
     "evaluate": "patchword.api",
     "list_models": "patchword.api",
     "load": "patchword.api",
@@ -35,6 +37,7 @@ __all__ = [
     "adapt",
     "convert",
     "create_model",
+    "doctor",
     "evaluate",
     "list_models",
     "load",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from patchword.adaptation import adapt as adapt
     from patchword.checkpoints import load as load
     from patchword.conversion import save as save
+    from patchword.doctor.checkup import Diagnosis
     from patchword.evaluation.protocol import Evaluation
     from patchword.factory import list_models as list_models
     from patchword.pretrained import create_model as create_model
@@ -144,6 +145,7 @@ def train(
     distill: Literal["hard", "soft"] | None = None,
     token: bool = False,
     cache: str | PathLike[str] | None = None,
+    quarantine: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
     config: str | PathLike[str] | None = None,
 ) -> TrainedRun:
@@ -177,6 +179,7 @@ def train(
         token: learn it through a distillation token, with a model that has one.
         cache: the folder that teachers' answers are kept in, for all runs that see the same views;
             patchword/teachers in the user's cache folder if not said.
+        quarantine: a list of pictures to leave out, as `patchword doctor` writes it.
         settings: changes to the recipe by path, as in augment.hflip=0.5, and to how pictures are
             read, as in pixels.background=[0,0,0] (docs/decoding.md lists them).
         config: the config.json of a run, to train as that one was.
@@ -209,6 +212,7 @@ def train(
         distill=distill,
         token=token,
         cache=None if cache is None else fspath(cache),
+        quarantine=None if quarantine is None else fspath(quarantine),
         settings=tuple(settings),
     )
     before = None
@@ -218,6 +222,49 @@ def train(
         raise ConfigError("no data was named: give a folder of pictures, or 'digits'")
     folder = Path("runs") / named(request.data) if out is None else Path(out)
     return TrainedRun(run(request, folder, began=began, before=before))
+
+
+def doctor(
+    data: str,
+    *,
+    out: str | PathLike[str] | None = None,
+    run: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    json: bool = False,
+) -> "Diagnosis":
+    """Look at a data set before training: every picture once, and nothing is written into it.
+
+    Finds what cannot be read, what shows nothing, duplicates in and across splits, classes that
+    differ between splits, likely wrong labels, and pictures stored in unusual ways. Writes a
+    page, all findings, and the quarantine: a list of pictures for a training to leave out. The
+    exit code is 1 where something should be left out or put right first, else 0.
+
+    Args:
+        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        out: the folder of the results; doctor/NAME of the data if not said, never in the data.
+        run: a run, or a folder or file of a model, by whose features to look for wrong labels.
+        workers: processes that decode pictures; 0 is a thread.
+        device: that the model runs on: cpu, cuda, mps, or auto.
+        json: print JSON lines.
+    """
+    from patchword.doctor.checkup import Diagnosis, checkup, elsewhere, write
+    from patchword.doctor.page import write_page
+    from patchword.doctor.progress import progress
+
+    folder = Path("doctor") / (Path(data).resolve().name or "data") if out is None else Path(out)
+    elsewhere(folder, data)
+    with progress() as watch:
+        found = checkup(
+            data,
+            run=None if run is None else Path(run),
+            workers=workers,
+            device=device,
+            watch=watch,
+        )
+    write(found, folder)
+    write_page(found, folder / "doctor.html")
+    return Diagnosis(folder, found)
 
 
 def evaluate(

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from patchword.doctor.checkup import Diagnosis
     from patchword.evaluation.protocol import Evaluation
     from patchword.results import Converted, Prediction, TrainedRun
 
@@ -12,6 +13,40 @@ if TYPE_CHECKING:
 def train(run: "TrainedRun", *, as_json: bool) -> int:
     """Show nothing more: a training says itself what came out."""
     return 0
+
+
+def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
+    """Show what was found and where it stands; 1 where something should be put right first."""
+    from patchword.doctor.checkup import table
+    from patchword.doctor.findings import KINDS
+    from patchword.training.screen import split_words
+    from patchword.training.screen import table as shown
+
+    found = diagnosis.found
+    code = 0 if found.sound else 1
+    rows = table(found, found.findings)
+    if as_json:
+        keys = ("file", "split", "kind", "why")
+        remarks = [(r.where, r.where.partition("/")[0], r.kind, r.why) for r in found.remarks]
+        _lines([dict(zip(keys, row, strict=True)) for row in (*rows, *remarks)])
+        return code
+    for name, split in found.census.items():
+        print(split_words(name, split))
+    print(f"wrong labels  {found.labels}")
+    shown(
+        ("pictures", "found", "for example", "why"),
+        [
+            (f"{found.counts[kind]:,}", said, *next((r[0], r[3]) for r in rows if r[2] == kind))
+            for kind, said in KINDS.items()
+            if found.counts[kind]
+        ]
+        + [("", f"{r.kind} class", r.where, r.why) for r in found.remarks],
+    )
+    print(f"page          {diagnosis.report}")
+    if found.quarantine:
+        flag = f"patchword train DATA --quarantine {diagnosis.quarantine}"
+        print(f"quarantine    {len(found.quarantine):,} pictures; {flag} leaves them out")
+    return code
 
 
 def evaluate(found: "Evaluation", *, as_json: bool) -> int:

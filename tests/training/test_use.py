@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from patchword import evaluate, load, predict
+from patchword import evaluate, load, predict, train
 from patchword.cli import main
 from patchword.conversion import save
 from patchword.data import Pixels, open_data
@@ -222,5 +222,19 @@ def test_what_the_contract_does_is_said_where_it_is_used(run, data, tmp_path, ca
         for label in NAMES:
             (tmp_path / "more" / split / label).mkdir(parents=True)
             shutil.copy(clear, tmp_path / "more" / split / label / "clear.png")
-    found = evaluate(tmp_path / "run", data=str(tmp_path / "more"))
+    found = evaluate(tmp_path / "run", str(tmp_path / "more")).findings[0]
     assert found.notes == ("3 of 3 validation pictures: transparency laid over black",)
+
+
+def test_a_quarantine_is_left_out_of_training_and_scores(tmp_path):
+    folder = photos(tmp_path / "photos", classes=("cat", "dog"), each=10)
+    (tmp_path / "q.csv").write_text("train/cat/0.png\nval/dog/1.png\n")
+    settings = {"image_size": 16, "batch_size": 6, "epochs": 1.0, "precision": "fp32", "workers": 0}
+    quarantine = tmp_path / "q.csv"
+    run = train(str(folder), out=tmp_path / "run", quarantine=quarantine, **settings)
+    assert run.scores["validation"]["count"] == evaluate(run).findings[0].count == 19
+    report = run.report.read_text(encoding="utf-8")
+    assert "1 of train, 1 of validation left out" in report
+    quarantine.write_text("train/cat/no.png\n")
+    with pytest.raises(DataError, match=r"no picture 'train/cat/no.png'"):
+        train(str(folder), out=tmp_path / "other", quarantine=quarantine, **settings)

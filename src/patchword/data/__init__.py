@@ -11,6 +11,7 @@ from patchword.data.census import SplitCensus as SplitCensus
 from patchword.data.census import look as look
 from patchword.data.census import look_at as look_at
 from patchword.data.census import said as said
+from patchword.data.census import split_census as split_census
 from patchword.data.decode import decode as decode
 from patchword.data.decode import header as header
 from patchword.data.frame import Frame as Frame

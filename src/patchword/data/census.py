@@ -1,10 +1,12 @@
 """The census: what is in a data set, from its labels and from the headers of some pictures."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from patchword.data.decode import Header
 from patchword.data.source import Data, Source
 from patchword.errors import ImageError
 
@@ -50,32 +52,40 @@ def look(data: Data, *, limit: int = 2000) -> Census:
 def look_at(source: Source, *, limit: int = 2000) -> SplitCensus:
     """Look at one split, as `look` does."""
     looked = min(len(source), limit)
-    sizes: list[Size] = []
-    modes: Counter[str] = Counter()
-    notes: Counter[str] = Counter()
-    deep: list[int] = []
-    unreadable: list[str] = []
-    for index in np.linspace(0, len(source) - 1, looked).astype(int).tolist():
-        try:
-            header = source.header(index)
-        except ImageError as error:
-            unreadable.append(str(error))
-        else:
-            sizes.append(header.size)
-            modes[header.mode] += 1
-            notes.update(header.notes)
-            deep.extend([index] if header.bits > 8 else [])
-    sizes.sort(key=lambda size: (size[0] * size[1], size))
+    places = np.linspace(0, len(source) - 1, looked).astype(int).tolist()
+    headers = [_header(source, index) for index in places]
+    found = split_census(source, headers)
+    pairs = zip(places, headers, strict=True)
+    deep = [index for index, header in pairs if isinstance(header, Header) and header.bits > 8]
+    return replace(found, notes=(*found.notes, *_flat(source, deep)))
+
+
+def _header(source: Source, index: int) -> Header | str:
+    try:
+        return source.header(index)
+    except ImageError as error:
+        return str(error)
+
+
+def split_census(source: Source, headers: Sequence[Header | str]) -> SplitCensus:
+    """Count a split.
+
+    Args:
+        source: the split.
+        headers: of the pictures looked at; what is wrong where one cannot be read.
+    """
+    read = [header for header in headers if isinstance(header, Header)]
+    sizes = sorted((h.size for h in read), key=lambda size: (size[0] * size[1], size))
     return SplitCensus(
         count=len(source),
         per_class=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
-        looked=looked,
+        looked=len(headers),
         smallest=sizes[0] if sizes else None,
         median=sizes[len(sizes) // 2] if sizes else None,
         largest=sizes[-1] if sizes else None,
-        modes=tuple(modes.most_common()),
-        notes=(*notes.most_common(), *_flat(source, deep)),
-        unreadable=tuple(unreadable),
+        modes=tuple(Counter(h.mode for h in read).most_common()),
+        notes=tuple(Counter(note for h in read for note in h.notes).most_common()),
+        unreadable=tuple(header for header in headers if isinstance(header, str)),
     )
 
 

@@ -67,13 +67,14 @@ class Found:
     loose: int = 0  # pictures that are in no class folder
 
 
-def open_folder(root: Path, pixels: Pixels, *, seed: int) -> Data:
+def open_folder(root: Path, pixels: Pixels, *, seed: int, strays: bool = False) -> Data:
     """Read the layout of a folder of pictures, but no picture.
 
     Args:
         root: the folder.
         pixels: the contract; files of other formats, by their suffix, are passed over.
         seed: of the split, where there are no split folders.
+        strays: classes that only held-out splits have follow the others, rather than be refused.
 
     Raises:
         DataError: it is empty or laid out otherwise, has a single class, or a split has a class
@@ -85,6 +86,9 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int) -> Data:
     if not folders:
         scans["train"] = scan(root, root, suffixes)
     classes = _classes(root, scans["train"])
+    if strays:
+        named = {name for found in scans.values() for name in found.pictures}
+        classes += sorted(named - set(classes))
     sources = {
         split: FolderSource(root, *_labelled(split, found, classes), pixels)
         for split, found in scans.items()

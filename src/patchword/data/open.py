@@ -39,7 +39,14 @@ def named(where: str) -> str:
     return path.stem if path.is_file() else path.name
 
 
-def open_data(where: str | Path, *, pixels: Pixels, seed: int, columns: Sequence[str] = ()) -> Data:
+def open_data(
+    where: str | Path,
+    *,
+    pixels: Pixels,
+    seed: int,
+    columns: Sequence[str] = (),
+    strays: bool = False,
+) -> Data:
     """Recognise a data set and open it.
 
     Args:
@@ -50,6 +57,8 @@ def open_data(where: str | Path, *, pixels: Pixels, seed: int, columns: Sequence
         seed: of the split, where there is none.
         columns: as ROLE=NAME, where the data's own names do not tell: path, label, value, split;
             and separator, between the labels of a cell.
+        strays: class folders that only held-out splits have are classes too, after the others,
+            rather than an error.
 
     Raises:
         DataError: nothing is there, or nothing that is understood.
@@ -68,7 +77,7 @@ def open_data(where: str | Path, *, pixels: Pixels, seed: int, columns: Sequence
             return open_shards(named(str(where)), find_shards(path), given, pixels, seed=seed)
         path = Path(where)
         if path.is_dir():
-            return _open_folder(path.resolve(), given, pixels, seed)
+            return _open_folder(path.resolve(), given, pixels, seed, strays=strays)
         if path.is_file() and path.suffix.lower() in (*TABLES, ".txt"):
             return open_lists({"train": path.resolve()}, given, pixels, seed=seed)
     except PermissionError as error:
@@ -79,7 +88,9 @@ def open_data(where: str | Path, *, pixels: Pixels, seed: int, columns: Sequence
     raise DataError(f"there is no {path}; name a folder, a list, or an embedded set: {hint}")
 
 
-def _open_folder(folder: Path, columns: Columns, pixels: Pixels, seed: int) -> Data:
+def _open_folder(
+    folder: Path, columns: Columns, pixels: Pixels, seed: int, *, strays: bool = False
+) -> Data:
     """Recognise what is in a folder; the layouts that are marked by a file's name come first."""
     if lists := find_lists(folder):
         return open_lists(lists, columns, pixels, seed=seed)
@@ -97,4 +108,4 @@ def _open_folder(folder: Path, columns: Columns, pixels: Pixels, seed: int) -> D
         return open_parquet(folder, tables, pixels)
     if is_tiny_imagenet(folder):
         return open_tiny_imagenet(folder, pixels)
-    return open_folder(folder, pixels, seed=seed)
+    return open_folder(folder, pixels, seed=seed, strays=strays)

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch
 from patchword import recipes
 from patchword.checkpoints import load
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
+from patchword.data.quarantine import leave_out
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import DataError, ImageError
@@ -47,7 +49,7 @@ def choose(request: Request) -> Chosen:
     """
     start = None if request.init is None else load(request.init).card
     pixels = contract(start.pixels if start else Pixels(), request)
-    data = opened(request, pixels)
+    data, left = left_out(opened(request, pixels), request)
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
@@ -58,7 +60,7 @@ def choose(request: Request) -> Chosen:
     if start or (grey and not said):
         channels = len(start.preprocessing.mean) if start else 1
         pixels = replace(pixels, channels=channels)
-        data = opened(request, pixels)
+        data, _ = left_out(opened(request, pixels), request)
     data, held = held_out(data, request)
     found = Found(
         pictures=len(data.train),
@@ -77,13 +79,23 @@ def choose(request: Request) -> Chosen:
     card = _card(name, size, pixels, data, recipe, start)
     tried(card)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    reasons = (*data.notes, *held, *reasons, *changes, *taught)
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
     return Chosen(data, census, card, recipe, workers, reasons, teacher)
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
     """Open the data of a request."""
     return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
+
+
+def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
+    """Leave out the pictures of a quarantine, where one is given, and say so."""
+    if request.quarantine is None:
+        return data, ()
+    data, lost = leave_out(data, Path(request.quarantine))
+    each = ", ".join(f"{count:,} of {split}" for split, count in lost.items() if count)
+    words = f"{each or 'no picture'} left out, as {request.quarantine} says (--quarantine)"
+    return data, (words,)
 
 
 def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:

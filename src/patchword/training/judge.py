@@ -21,7 +21,7 @@ from patchword.evaluation.answers import KNOWN
 from patchword.evaluation.protocol import Evaluation, Finding, Judged, Protocol, Subject, means
 from patchword.files import write_text
 from patchword.predictor import Card
-from patchword.training.choose import held_out
+from patchword.training.choose import held_out, left_out
 from patchword.training.judged import page
 from patchword.training.origin import environment
 from patchword.training.settings import stored
@@ -117,6 +117,7 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
         if settings is None:
             raise ConfigError(f"{run} does not say what it was trained on: name the data after it")
         data = open_data(settings.request.data, pixels=card.pixels, seed=seed, columns=columns)
+        data, _ = left_out(data, settings.request)
         yield judged(held_out(data, settings.request)[0], split)
     for place in places:
         group, equals, folder = place.partition("=")

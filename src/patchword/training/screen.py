@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from patchword.data import SplitCensus, said
+from patchword.data import Data, SplitCensus, said
+from patchword.doctor.findings import of_classes
 from patchword.evaluation.protocol import Finding, rows
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
@@ -16,6 +17,8 @@ SAID = {
     "shares": "shares of {} classes",
     "values": "{} values to predict",
 }
+NUMBERS = ("parameters", "MACs", "claimed top-1", "probability", "count", "pictures")
+NOTICED = 5  # lines about the data at most
 
 
 def size(pair: tuple[int, int] | None) -> str:
@@ -62,8 +65,24 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
+        *(f"noticed   {line}" for line in noticed(chosen.data, splits)),
         f"writing   {out}",
     ]
+
+
+def noticed(data: Data, census: Mapping[str, SplitCensus | None]) -> list[str]:
+    """Say in short what `patchword doctor` says at length, as far as labels and headers tell."""
+    found = [
+        f"{name}: {count:,} of {split.looked:,} pictures {note}"
+        for name, split in census.items()
+        if split is not None
+        for note, count in split.notes
+    ]
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    sources = {name: source for name, source in parts.items() if source is not None}
+    found += [f"{remark.where}: {remark.why}" for remark in of_classes(sources)]
+    more = [f"{len(found) - NOTICED} more; patchword doctor lists them"]
+    return found if len(found) <= NOTICED else found[:NOTICED] + more
 
 
 class Progress:
@@ -135,7 +154,14 @@ def table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
 
     shown = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        right = column in ("parameters", "MACs", "claimed top-1", "probability", "count")
+        right = column in (
+            "parameters",
+            "MACs",
+            "claimed top-1",
+            "probability",
+            "count",
+            "pictures",
+        )
         shown.add_column(column, justify="right" if right else "left", overflow="fold")
     for line in lines:
         shown.add_row(*map(escape, line))

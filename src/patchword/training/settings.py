@@ -39,6 +39,7 @@ class Request:
     distill: Literal["hard", "soft"] | None = None
     token: bool = False
     cache: str | None = None  # folder of what teachers say
+    quarantine: str | None = None  # a list of pictures to leave out
     settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
