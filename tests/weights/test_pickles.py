@@ -164,7 +164,7 @@ def test_a_pickle_that_takes_memory_is_stopped(path, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of processor time")
 def test_a_pickle_that_takes_time_is_stopped(path, tmp_path):
-    slow = b"\x80\x02]" + b"(e" * 40_000_000 + b"."
+    slow = b"\x80\x02]" + b"(e" * 150_000_000 + b"."
     refused(rewritten(path, tmp_path, lambda content: slow), seconds=1, memory=2 << 30)
 
 

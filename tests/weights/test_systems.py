@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import patchword
-from patchword import models
+from patchword import catalogue, models
 from patchword.conversion import save
 from patchword.errors import ConfigError, WeightsError
 from patchword.factory import build, create_model, family
@@ -114,7 +114,9 @@ def openai(model):
 
 def test_clip_s_image_tower_is_read_and_its_gelu_asked_for(tmp_path, caplog, monkeypatch):
     config = replace(models.config(CLIP), act="quick")
-    monkeypatch.setitem(family(CLIP).VARIANTS, "vit_base_patch32_clip_448", config)  # as its twin
+    twin, known = "vit_base_patch32_clip_448", catalogue.stored()
+    monkeypatch.setitem(family(CLIP).VARIANTS, twin, config)
+    monkeypatch.setattr(catalogue, "stored", lambda: {**known, twin: known[CLIP]})
     model = moved(create_model(CLIP, num_classes=512))
     nn.init.zeros_(model.head["label"].bias)
     path = tmp_path / "open_clip_model.safetensors"
