@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.damage import damage
-from patchword import doctor
+from patchword import create_model, doctor
+from patchword.checkpoints import save
 from patchword.cli import main
 from patchword.doctor.checkup import checkup
 from patchword.errors import ConfigError, DataError
@@ -213,3 +214,10 @@ def test_the_command_shows_a_table(clean, tmp_path, capsys):
     assert main(["doctor", str(clean), "--out", str(tmp_path / "o"), "--workers", "0"]) == 1
     said = capsys.readouterr().out
     assert "same pixels as another" in said and "--quarantine" in said
+
+
+def test_labels_are_judged_by_a_models_features(clean, tmp_path):
+    model = create_model("vit_mini_patch4_32", num_classes=2)
+    save(model, tmp_path / "model")
+    said = checkup(clean, run=tmp_path / "model", workers=0).labels
+    assert f"by features of {tmp_path / 'model'}" in said
