@@ -10,8 +10,8 @@ from PIL import Image
 
 from benchmarks.damage import damage
 from patchword import create_model, doctor
-from patchword.checkpoints import save
 from patchword.cli import main
+from patchword.conversion import save
 from patchword.doctor.checkup import checkup
 from patchword.errors import ConfigError, DataError
 from tests.data.pictures import smooth
