@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.damage import KINDS, Damage, damage
-from patchword.doctor.checkup import Checkup, checkup
+from patchword.diagnosis.checkup import Checkup, checkup
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 OF_CLASSES = {"class": "stray", "rare": "rare"}

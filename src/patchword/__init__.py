@@ -7,29 +7,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchword.api import adapt as adapt
+    from patchword.adaptation import adapt as adapt
     from patchword.api import convert as convert
-    from patchword.api import create_model as create_model
     from patchword.api import doctor as doctor
     from patchword.api import evaluate as evaluate
-    from patchword.api import list_models as list_models
-    from patchword.api import load as load
     from patchword.api import predict as predict
-    from patchword.api import save as save
     from patchword.api import train as train
+    from patchword.checkpoints import load as load
+    from patchword.conversion import save as save
     from patchword.errors import PatchwordError as PatchwordError
+    from patchword.factory import list_models as list_models
+    from patchword.pretrained import create_model as create_model
 
 _HOMES = {
     "PatchwordError": "patchword.errors",
-    "adapt": "patchword.api",
+    "adapt": "patchword.adaptation",
     "convert": "patchword.api",
-    "create_model": "patchword.api",
+    "create_model": "patchword.pretrained",
     "doctor": "patchword.api",
     "evaluate": "patchword.api",
-    "list_models": "patchword.api",
-    "load": "patchword.api",
+    "list_models": "patchword.factory",
+    "load": "patchword.checkpoints",
     "predict": "patchword.api",
-    "save": "patchword.api",
+    "save": "patchword.conversion",
     "train": "patchword.api",
 }
 __all__ = [

@@ -13,29 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from patchword.results import Converted, Prediction, TrainedRun
 
 if TYPE_CHECKING:
-    from patchword.adaptation import adapt as adapt
-    from patchword.checkpoints import load as load
-    from patchword.conversion import save as save
-    from patchword.doctor.checkup import Diagnosis
+    from patchword.diagnosis.visit import Diagnosis
     from patchword.evaluation.protocol import Evaluation
-    from patchword.factory import list_models as list_models
-    from patchword.pretrained import create_model as create_model
-
-HOMES = {
-    "adapt": "patchword.adaptation",
-    "create_model": "patchword.pretrained",
-    "list_models": "patchword.factory",
-    "load": "patchword.checkpoints",
-    "save": "patchword.conversion",
-}
-
-
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name not in HOMES:
-        raise AttributeError(f"module 'patchword.api' has no attribute {name!r}")
-    return getattr(importlib.import_module(HOMES[name]), name)
 
 
 def models(
@@ -51,8 +30,6 @@ def models(
     Raises:
         ConfigError: none has such a name.
     """
-    from dataclasses import asdict
-
     from patchword import catalogue
     from patchword import models as zoo
     from patchword.errors import ConfigError, suggest
@@ -62,20 +39,10 @@ def models(
     if not names:
         raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
     if pretrained:
-        from patchword.pretrained import known
+        from patchword.pretrained import rows
 
-        return [{"model": n, **asdict(s)} for n in names for s in known().get(n, ())]
-    found = [catalogue.entry(name) for name in names]
-    return [
-        {
-            "model": entry.model,
-            **asdict(entry.figures),
-            "image_size": list(entry.image_size),
-            "paper": entry.paper,
-            "claim": asdict(entry.claim),
-        }
-        for entry in found
-    ]
+        return rows(names)
+    return catalogue.rows(names)
 
 
 def convert(
@@ -248,23 +215,16 @@ def doctor(
         device: that the model runs on: cpu, cuda, mps, or auto.
         json: print JSON lines.
     """
-    from patchword.doctor.checkup import Diagnosis, checkup, elsewhere, write
-    from patchword.doctor.page import write_page
-    from patchword.doctor.progress import progress
+    from patchword.data.open import named
+    from patchword.diagnosis.visit import diagnose
 
-    folder = Path("doctor") / (Path(data).resolve().name or "data") if out is None else Path(out)
-    elsewhere(folder, data)
-    with progress() as watch:
-        found = checkup(
-            data,
-            run=None if run is None else Path(run),
-            workers=workers,
-            device=device,
-            watch=watch,
-        )
-    write(found, folder)
-    write_page(found, folder / "doctor.html")
-    return Diagnosis(folder, found)
+    return diagnose(
+        data,
+        Path("doctor") / named(data) if out is None else Path(out),
+        run=None if run is None else Path(run),
+        workers=workers,
+        device=device,
+    )
 
 
 def evaluate(
@@ -326,9 +286,4 @@ def predict(
     """
     from patchword.training.use import predictions
 
-    return [
-        Prediction(file, answer.names, answer.probabilities, answer.values, notes=notes)
-        if error is None and answer is not None
-        else Prediction(file, error=error)
-        for file, answer, error, notes in predictions(Path(run), pictures, top=top, device=device)
-    ]
+    return list(predictions(Path(run), pictures, top=top, device=device))

@@ -5,7 +5,8 @@ parameters and multiply-adds, counted, and how far each reference is, measured. 
 their model stands in its family's `CLAIMS`.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -68,6 +69,20 @@ def entry(name: str) -> Entry:
         figures=stored()[name] if name in stored() else count(name),
         claim=claims(family).get(name, Claim()),
     )
+
+
+def rows(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what is known of models, as JSON has it."""
+    return [
+        {
+            "model": found.model,
+            **asdict(found.figures),
+            "image_size": list(found.image_size),
+            "paper": found.paper,
+            "claim": asdict(found.claim),
+        }
+        for found in map(entry, names)
+    ]
 
 
 def claims(family: ModuleType) -> dict[str, Claim]:

@@ -1,9 +1,11 @@
 """Trained models by name: where their weights are known to be, and on what terms."""
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from patchword import models
 from patchword.checkpoints import load
@@ -47,6 +49,11 @@ def known() -> dict[str, tuple[Listed, ...]]:
         name: tuple(parse(Listed, source, where="sources.json") for source in sources)
         for name, sources in held.items()
     }
+
+
+def rows(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the known sources of models, as JSON has it."""
+    return [{"model": name, **asdict(s)} for name in names for s in known().get(name, ())]
 
 
 def choose(name: str, pretrained: str | None) -> str:

@@ -38,7 +38,7 @@ class Registry:
         return importlib.import_module(f"{self.package}.{index[name]}")
 
     def config(self, name: str) -> Any:
-        """Look a model's configuration up."""
+        """Look a model's configuration up; `config(name).build()` makes it, with fresh weights."""
         return self.family(name).VARIANTS[name]
 
 

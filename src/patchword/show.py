@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchword.doctor.checkup import Diagnosis
+    from patchword.diagnosis.visit import Diagnosis
     from patchword.evaluation.protocol import Evaluation
     from patchword.results import Converted, Prediction, TrainedRun
 
@@ -17,8 +17,8 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
 
 def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
     """Show what was found and where it stands; 1 where something should be put right first."""
-    from patchword.doctor.checkup import table
-    from patchword.doctor.findings import KINDS
+    from patchword.diagnosis.checkup import table
+    from patchword.diagnosis.findings import KINDS
     from patchword.training.screen import split_words
     from patchword.training.screen import table as shown
 

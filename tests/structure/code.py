@@ -215,7 +215,7 @@ def _arguments(docstring: str) -> set[str]:
 
 
 def exports(root: Path) -> list[str]:
-    """The public names are in order, exist, and are the same for the type checker."""
+    """The public names are in order, exist, are the same for the type checker, and no rooms."""
     named = {source.place: source for source in read(root)}
     front = named["__init__.py"]
     homes = _literals(front, tables.EXPORTS)
@@ -229,7 +229,13 @@ def exports(root: Path) -> list[str]:
         home = named.get(f"{path}.py", named.get(f"{path}/__init__.py"))
         if home is None or name not in _defined(home):
             faults.append(f"{module} does not define {name}")
-    return [f"__init__.py: {fault}" for fault in faults]
+    rooms = [
+        f"{place}: importing it takes the place of the public name {name}"
+        for _, name in sorted(told)
+        for place in (f"{name}.py", f"{name}/__init__.py")
+        if place in named
+    ]
+    return [f"__init__.py: {fault}" for fault in faults] + rooms
 
 
 def _defined(source: Source) -> set[str]:

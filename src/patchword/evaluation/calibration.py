@@ -18,7 +18,7 @@ from torch import Tensor
 
 from patchword.errors import ConfigError
 from patchword.evaluation.protocol import Bin, Finding, Judged, Protocol, Score, Subject
-from patchword.evaluation.topk import wilson
+from patchword.evaluation.topk import share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Calibration(Protocol):
             split=data.split,
             count=count,
             scores=(
-                Score(name="top-1", value=hits / max(count, 1), interval=wilson(hits, count)),
+                share(hits, count),
                 Score(name="confidence", value=probabilities.amax(dim=1).mean().item()),
                 Score(name="ECE", value=expected_error(bins)),
                 _mean("NLL", losses),

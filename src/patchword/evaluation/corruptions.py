@@ -16,7 +16,7 @@ from patchword.data.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 from patchword.data.source import Subset
 from patchword.errors import ConfigError, suggest
 from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
-from patchword.evaluation.topk import wilson
+from patchword.evaluation.topk import share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Corruptions(Protocol):
         clean = subject.disturbed(framed, lambda image, _: image)
         hits = int((clean.logits.argmax(dim=1) == clean.labels).sum())
         count = len(clean.labels)
-        found = [_score("clean", "top-1", hits, count)]
+        found = [share(hits, count, under="clean")]
         for kind in self.kinds:
             under, shares = kind.replace("_", " "), list[float]()
             for severity in self.severities:
@@ -54,7 +54,7 @@ class Corruptions(Protocol):
                 spoil = partial(_spoil, kind=kind, severity=severity, seed=self.seed)
                 answers = subject.disturbed(framed, spoil)
                 hits = int((answers.logits.argmax(dim=1) == answers.labels).sum())
-                found.append(_score(under, f"severity {severity}", hits, count))
+                found.append(share(hits, count, name=f"severity {severity}", under=under))
                 shares.append(found[-1].value)
             found.append(Score(name="mean", value=sum(shares) / len(shares), under=under))
         means = [score.value for score in found if score.name == "mean"]
@@ -72,11 +72,6 @@ def _spoil(
     image: UInt8[Tensor, "c h w"], index: int, *, kind: str, severity: int, seed: int
 ) -> UInt8[Tensor, "c h w"]:
     return corrupt(image, kind, severity, seed=seed, index=index)
-
-
-def _score(under: str, name: str, hits: int, count: int) -> Score:
-    share, interval = hits / max(count, 1), wilson(hits, count)
-    return Score(name=name, value=share, interval=interval, under=under)
 
 
 PROTOCOL = Corruptions()

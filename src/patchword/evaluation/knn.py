@@ -16,7 +16,7 @@ from torch import Tensor
 from patchword.errors import ConfigError, DataError
 from patchword.evaluation.answers import Tokens
 from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
-from patchword.evaluation.topk import wilson
+from patchword.evaluation.topk import share
 
 CHUNK = 1024  # test pictures whose similarities are held at a time
 
@@ -55,9 +55,7 @@ class NearestNeighbours(Protocol):
                 hits = int(
                     (vote(similar, labels, classes, temperature).argmax(1) == test.labels).sum()
                 )
-                count = len(test.labels)
-                share, interval = hits / max(count, 1), wilson(hits, count)
-                found.append(Score(name=name, value=share, interval=interval, under=f"k = {k}"))
+                found.append(share(hits, len(test.labels), name=name, under=f"k = {k}"))
         left_out = [k for k in self.neighbours if k not in counts]
         few = f"only {len(train.labels)} training pictures: no k of {', '.join(map(str, left_out))}"
         return Finding(

@@ -20,7 +20,7 @@ from torch import Tensor
 from patchword.data.source import hold_out
 from patchword.errors import ConfigError
 from patchword.evaluation.answers import Tokens
-from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
+from patchword.evaluation.protocol import Finding, Judged, Protocol, Subject
 from patchword.evaluation.topk import topk
 
 
@@ -73,11 +73,7 @@ class LinearProbe(Protocol):
             data=data.name,
             split=data.split,
             count=found.count,
-            scores=(
-                Score(name="top-1", value=found.top1, interval=found.interval),
-                Score(name="top-5", value=found.top5),
-                Score(name="loss", value=found.loss, unit="number"),
-            ),
+            scores=found.scores,
             notes=(f"{where} pictures, where it was right for {best[0]:.1%}",)
             if best[0] >= 0
             else (),

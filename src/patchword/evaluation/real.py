@@ -15,7 +15,7 @@ import torch
 
 from patchword.errors import ConfigError, DataError
 from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
-from patchword.evaluation.topk import wilson
+from patchword.evaluation.topk import share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class RealLabels(Protocol):
             split=data.split,
             count=count,
             scores=(
-                Score(name="top-1", value=hits / count, interval=wilson(hits, count)),
+                share(hits, count),
                 Score(name="top-5", value=top5),
             ),
             notes=(f"{left_out:,} pictures have no label and are not scored",) if left_out else (),

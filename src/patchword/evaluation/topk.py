@@ -24,6 +24,15 @@ class TopK:
     precision: tuple[float, ...]  # per class; nan where it was never answered
     confusion: NDArray[np.int64]  # rows: truth, columns: answers
 
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """What tables and logs show of it."""
+        return (
+            Score(name="top-1", value=self.top1, interval=self.interval),
+            Score(name="top-5", value=self.top5),
+            Score(name="loss", value=self.loss, unit="number"),
+        )
+
 
 def topk(
     scores: Float[Tensor, "n classes"],
@@ -68,6 +77,11 @@ def wilson(hits: int, count: int, z: float = 1.959963984540054) -> tuple[float, 
     return max(centre - half, 0.0), min(centre + half, 1.0)  # rounding may pass the ends
 
 
+def share(hits: int, count: int, *, name: str = "top-1", under: str = "") -> Score:
+    """Return the score of so many hits; of no pictures at all, 0 with an interval of everything."""
+    return Score(name=name, value=hits / max(count, 1), interval=wilson(hits, count), under=under)
+
+
 def _shares(hits: NDArray[np.int64], of: NDArray[np.int64]) -> tuple[float, ...]:
     return tuple(int(h) / int(n) if n else float("nan") for h, n in zip(hits, of, strict=True))
 
@@ -85,11 +99,7 @@ class Accuracy(Protocol):
             data=data.name,
             split=data.split,
             count=found.count,
-            scores=(
-                Score(name="top-1", value=found.top1, interval=found.interval),
-                Score(name="top-5", value=found.top5),
-                Score(name="loss", value=found.loss, unit="number"),
-            ),
+            scores=found.scores,
             unreadable=answers.unreadable,
             per_class=tuple(map(ClassScore, counts, found.recall, found.precision)),
             confusion=found.confusion,

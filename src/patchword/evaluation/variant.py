@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from patchword.errors import ConfigError, DataError
-from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
-from patchword.evaluation.topk import wilson
+from patchword.evaluation.protocol import Finding, Judged, Protocol, Subject
+from patchword.evaluation.topk import share
 from patchword.predictor import Card
 
 
@@ -48,7 +48,7 @@ class Variant(Protocol):
             data=data.name,
             split=data.split,
             count=count,
-            scores=(Score(name="top-1", value=hits / max(count, 1), interval=wilson(hits, count)),),
+            scores=(share(hits, count),),
             notes=(few,) if absent else (),
             unreadable=found.unreadable,
         )

@@ -1,6 +1,6 @@
 """Windows on a grid, shifted ones too, and attention inside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -177,6 +177,21 @@ def through(
     return reorder(x, order, READING)
 
 
+def projected(
+    x: Float[Tensor, "b n d"],
+    weight: Float[Tensor, "qkv d"],
+    biases: Sequence[Tensor | None],
+    places: int,
+    heads: int,
+) -> tuple[Float[Tensor, "b h m c"], ...]:
+    """Return queries, keys and values, windows of so many places a part of the head axis.
+
+    Each is projected by itself, as windows and heads of the fused three do not make one axis.
+    """
+    pairs = zip(weight.chunk(3), biases, strict=True)
+    return tuple(fold_heads(F.linear(x, part, bias), places, heads) for part, bias in pairs)
+
+
 class WindowAttention(nn.Module):
     """Self-attention among the tokens of a window, with a bias by their offset (equation 4)."""
 
@@ -196,12 +211,8 @@ class WindowAttention(nn.Module):
         order = self.windows(x, grid)
         x = order.cleared(x)
         bias = order.folded(self.bias(), x.shape[1])
-        # each by itself, as windows and heads of the fused three do not make one axis
         biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)  # pyright: ignore[reportUnnecessaryComparison]
-        q, k, v = (
-            fold_heads(F.linear(x, weight, part), bias.shape[-1], self.num_heads)
-            for weight, part in zip(self.qkv.weight.chunk(3), biases, strict=True)
-        )
+        q, k, v = projected(x, self.qkv.weight, biases, bias.shape[-1], self.num_heads)
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
 
 

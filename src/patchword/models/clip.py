@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from patchword.data.frame import Frame
 from patchword.layers import Attention, Grid, PatchEmbed
 from patchword.models.vit import Stem, ViT, ViTConfig
-from patchword.weights import Format, Rule, View
+from patchword.weights import Format, Rule, View, multihead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +113,7 @@ FORMATS = (
         Rule("conv1.weight", "stem.patch_embed.proj.weight"),
         Rule("ln_pre.*", "stem.norm_pre.*"),
         Rule(f"{BLOCK}.ln_#.*", "blocks.#.norm#.*"),
-        Rule(f"{BLOCK}.attn.in_proj_weight", "blocks.#.attn.qkv.weight"),
-        Rule(f"{BLOCK}.attn.in_proj_bias", "blocks.#.attn.qkv.bias"),
-        Rule(f"{BLOCK}.attn.out_proj.*", "blocks.#.attn.proj.*"),
+        *multihead(f"{BLOCK}.attn", "blocks.#.attn"),
         Rule(f"{BLOCK}.mlp.c_fc.*", "blocks.#.mlp.fc1.*"),
         Rule(f"{BLOCK}.mlp.c_proj.*", "blocks.#.mlp.fc2.*"),
         Rule("ln_post.*", "norm.*"),

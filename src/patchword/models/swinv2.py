@@ -26,8 +26,8 @@ from patchword.layers import (
     StochasticDepth,
     Windows,
     by_index,
-    fold_heads,
     merge_heads,
+    projected,
     relative_index,
     two_by_two,
 )
@@ -236,10 +236,7 @@ class CosineAttention(nn.Module):
         bias = order.folded(self.bias(), x.shape[1])
         places, heads = bias.shape[-1], self.num_heads
         q_bias, v_bias = (None, None) if self.qv_bias is None else self.qv_bias.chunk(2)
-        q, k, v = (
-            fold_heads(F.linear(x, weight, part), places, heads)
-            for weight, part in zip(self.qkv.weight.chunk(3), (q_bias, None, v_bias), strict=True)
-        )
+        q, k, v = projected(x, self.qkv.weight, (q_bias, None, v_bias), places, heads)
         root = q.shape[-1] ** 0.5  # by which `attend` divides
         scale = self.logit_scale.clamp(max=math.log(100)).exp() * root
         q = F.normalize(q, dim=-1) * scale.repeat(q.shape[1] // heads, 1, 1).to(q)

@@ -9,6 +9,7 @@ import torch
 
 from patchword import recipes
 from patchword.checkpoints import load
+from patchword.config import dump
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
 from patchword.data.quarantine import leave_out
 from patchword.data.source import cache, hold_out
@@ -57,8 +58,9 @@ def choose(request: Request) -> Chosen:
     said = any(
         setting.startswith(("pixels.channels=", "pixels.bands=")) for setting in request.settings
     )
-    if start or (grey and not said):
-        channels = len(start.preprocessing.mean) if start else 1
+    channels = 1 if grey and not said else pixels.channels
+    channels = len(start.preprocessing.mean) if start else channels
+    if channels != pixels.channels:
         pixels = replace(pixels, channels=channels)
         data, _ = left_out(opened(request, pixels), request)
     data, held = held_out(data, request)
@@ -154,8 +156,6 @@ def _workers(request: Request, found: Found, data: Data) -> int:
 def _card(
     name: str, size: tuple[int, int], pixels: Pixels, data: Data, recipe: Recipe, start: Card | None
 ) -> Card:
-    from patchword.config import dump
-
     settings = regularised(
         replace(config(name), image_size=size, in_chans=pixels.channels),
         drop_rate=recipe.drop_rate,

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from patchword.config import dump
 from patchword.data import EvalBatches, Source, loader
 from patchword.evaluation.answers import Answers
 from patchword.evaluation.protocol import Finding, Judged, Protocol, Score, Subject
-from patchword.evaluation.topk import wilson
+from patchword.evaluation.topk import share
 from patchword.pages.report import Facts
 from patchword.training.answers import asked_of, cache_folder, raw
 from patchword.training.choose import Chosen
@@ -76,7 +77,7 @@ def lesson(
     students = {"student": subject, **heads}
     return Lesson(
         heads=found,
-        teacher=Score(name="top-1", value=hits / count, interval=wilson(hits, count)),
+        teacher=share(hits, count),
         agreement={
             name: (student.logits(data.test).logits.argmax(dim=1) == said).double().mean().item()
             for name, student in students.items()
@@ -95,7 +96,7 @@ def teacher_labels(
         "answers": "pictures as they are",
         **asked_of(teacher, precision),
         "data": source.fingerprint(),
-        "pixels": {"channels": chosen.card.pixels.channels},
+        "pixels": dump(chosen.card.pixels),
     }
     store = Store(cache_folder(run.request.cache), key, 2 * len(source))
     held = store.get(0) if how.keep else None
@@ -133,7 +134,7 @@ def facts(lessons: Mapping[str, Lesson], chosen: Chosen, run: Settings) -> list[
             rows.append((f"{split}: {HEADS[name]}", head.scores[0].words(interval=False)))
         if found.teacher is not None:
             rows.append((f"{split}: the teacher itself", found.teacher.words(interval=False)))
-            for name, share in found.agreement.items():
+            for name, agreed in found.agreement.items():
                 who = HEADS[name] if found.heads else name
-                rows.append((f"{split}: agrees with the teacher, {who}", f"{share:.2%}"))
+                rows.append((f"{split}: agrees with the teacher, {who}", f"{agreed:.2%}"))
     return [Facts(title="Teacher and heads", rows=tuple(rows))] if rows else []

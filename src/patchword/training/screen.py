@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from patchword.data import Data, SplitCensus, said
-from patchword.doctor.findings import of_classes
+from patchword.diagnosis.findings import of_classes
 from patchword.evaluation.protocol import Finding, rows
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -13,7 +12,7 @@ from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError, ImageError
 from patchword.heads.classify import Classifier
-from patchword.predictor import Answer
+from patchword.results import Prediction
 
 BATCH = 64
 
@@ -42,18 +41,9 @@ def files(patterns: Sequence[str]) -> list[str]:
     return list(found)
 
 
-class Predicted(NamedTuple):
-    """What became of one file."""
-
-    file: str
-    answer: Answer | None
-    error: str | None  # the reason that there is no answer
-    notes: tuple[str, ...]  # what the pixel contract did to the picture
-
-
 def predictions(
     run: Path, patterns: Sequence[str], *, top: int, device: str
-) -> Iterator[Predicted]:
+) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
     model: Classifier = load(run).to(named_device(device))
@@ -76,4 +66,8 @@ def predictions(
             )
         )
         for name in names[start : start + BATCH]:
-            yield Predicted(name, answers.get(name), errors.get(name), notes.get(name, ()))
+            if name in errors:
+                yield Prediction(name, error=errors[name])
+                continue
+            said = answers[name]
+            yield Prediction(name, said.names, said.probabilities, said.values, notes=notes[name])

@@ -9,5 +9,6 @@ from patchword.weights.rules import Rule as Rule
 from patchword.weights.rules import Rules as Rules
 from patchword.weights.rules import View as View
 from patchword.weights.rules import modules as modules
+from patchword.weights.rules import multihead as multihead
 from patchword.weights.rules import normed as normed
 from patchword.weights.rules import within as within

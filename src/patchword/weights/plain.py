@@ -4,7 +4,7 @@ from typing import Any
 
 from patchword.weights.configs import Kind
 from patchword.weights.formats import Format
-from patchword.weights.rules import Rule
+from patchword.weights.rules import Rule, multihead
 from patchword.weights.settings import Choice, Hidden, Only, Ours, Same, Setting, Sides, Values
 
 TIMM = Format(
@@ -70,9 +70,7 @@ def torchvision_format(*patches: Rule) -> Format:
         Rule("encoder.pos_embedding", "stem.position.table"),
         *patches,
         Rule(f"{layer}.ln_1.*", "blocks.#.norm1.*"),
-        Rule(f"{layer}.self_attention.in_proj_weight", "blocks.#.attn.qkv.weight"),
-        Rule(f"{layer}.self_attention.in_proj_bias", "blocks.#.attn.qkv.bias"),
-        Rule(f"{layer}.self_attention.out_proj.*", "blocks.#.attn.proj.*"),
+        *multihead(f"{layer}.self_attention", "blocks.#.attn"),
         Rule(f"{layer}.ln_2.*", "blocks.#.norm2.*"),
         Rule(f"{layer}.mlp.0.*", "blocks.#.mlp.fc1.*"),
         Rule(f"{layer}.mlp.3.*", "blocks.#.mlp.fc2.*"),

@@ -77,6 +77,17 @@ def modules(names: Mapping[str, str] | Mapping[Theirs, str]) -> Rules:
     )
 
 
+def multihead(theirs: str, ours: str) -> Rules:
+    """Return rules about torch's `MultiheadAttention` as rules about `layers.Attention`."""
+    return within(
+        theirs,
+        ours,
+        Rule("in_proj_weight", "qkv.weight"),
+        Rule("in_proj_bias", "qkv.bias"),
+        Rule("out_proj.*", "proj.*"),
+    )
+
+
 def normed(names: Mapping[str, str], linear: str, norm: str, view: View | None = None) -> Rules:
     """Return rules about layers' `Normed` maps, by their names of these and ours.
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-from patchword.doctor.examine import SIDE, Examined, Watch
+from patchword.diagnosis.examine import SIDE, Examined, Watch
 
 NEAREST = 10  # pictures of which the last one tells how crowded it is around a picture
 FAR = 0.3  # distance of near duplicates at most

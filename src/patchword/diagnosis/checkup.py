@@ -16,12 +16,12 @@ from patchword.checkpoints import load
 from patchword.data import EvalBatches, Pixels, SplitCensus, open_data, split_census
 from patchword.data.loader import loader
 from patchword.data.quarantine import HEADING, write_quarantine
-from patchword.doctor import duplicates
-from patchword.doctor.examine import Examined, Watch, examine
-from patchword.doctor.findings import Finding, Remark, of_classes, of_pictures, quarantined
-from patchword.doctor.labels import TRUSTED, Suspects, suspects
+from patchword.diagnosis import duplicates
+from patchword.diagnosis.examine import Examined, Watch, examine
+from patchword.diagnosis.findings import Finding, Remark, of_classes, of_pictures, quarantined
+from patchword.diagnosis.labels import TRUSTED, Suspects, suspects
 from patchword.engine.devices import device as named_device
-from patchword.errors import ConfigError, DataError
+from patchword.errors import DataError
 from patchword.files import replacing
 from patchword.heads.classify import Classifier
 from patchword.predictor import normalise
@@ -50,35 +50,6 @@ class Checkup:
     def sound(self) -> bool:
         """Whether nothing has to be left out or put right before a training."""
         return not self.quarantine and all(remark.kind != "stray" for remark in self.remarks)
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What the doctor found in a data set, and the folder that it wrote to."""
-
-    path: Path
-    found: Checkup
-
-    @property
-    def report(self) -> Path:
-        """The page about the data."""
-        return self.path / "doctor.html"
-
-    @property
-    def quarantine(self) -> Path:
-        """The pictures that a training should leave out."""
-        return self.path / "quarantine.csv"
-
-
-def elsewhere(out: Path, data: str | Path) -> None:
-    """Refuse to write into the data.
-
-    Raises:
-        ConfigError: `out` is the data's folder, or lies in it.
-    """
-    where, root = out.resolve(), Path(data).resolve()
-    if Path(data).is_dir() and (where == root or root in where.parents):
-        raise ConfigError(f"--out {out} lies in the data, which is only read; name another place")
 
 
 def checkup(

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from patchword.data import SplitCensus
-from patchword.doctor.checkup import Checkup
-from patchword.doctor.examine import pixels_of
-from patchword.doctor.findings import Finding, kind_of
+from patchword.diagnosis.checkup import Checkup
+from patchword.diagnosis.examine import pixels_of
+from patchword.diagnosis.findings import Finding, kind_of
 from patchword.pages.doctor import ClassCounts, Doctor, Facts, Figure, Kind, Shown, write_doctor
 
 SHOWN = 24  # findings of a kind, or groups of them

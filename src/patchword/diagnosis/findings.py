@@ -11,9 +11,9 @@ import numpy as np
 
 from patchword.data import Source
 from patchword.data.pixels import FORMATS
-from patchword.doctor.duplicates import Group
-from patchword.doctor.examine import Examined, Looked
-from patchword.doctor.labels import Suspects
+from patchword.diagnosis.duplicates import Group
+from patchword.diagnosis.examine import Examined, Looked
+from patchword.diagnosis.labels import Suspects
 
 KINDS = {  # kind -> what a table calls it, the gravest first
     "unreadable": "cannot be read",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from patchword.doctor.examine import Watch
+from patchword.diagnosis.examine import Watch
 
 
 @contextmanager

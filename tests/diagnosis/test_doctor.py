@@ -12,7 +12,7 @@ from benchmarks.damage import damage
 from patchword import create_model, doctor
 from patchword.cli import main
 from patchword.conversion import save
-from patchword.doctor.checkup import checkup
+from patchword.diagnosis.checkup import checkup
 from patchword.errors import ConfigError, DataError
 from tests.data.pictures import smooth
 
