@@ -208,7 +208,7 @@ def race(name, change, batch_size, *, train, compiled):
             builds.append(built(make, experimental=True).model)
             builds[1].load_state_dict(peer.model.state_dict())
         ours = classifier(config.build(), CLASSES).eval()
-        fill(ours, format_of(name, peer.format).load(peer.model.state_dict()))
+        fill(ours, format_of(name, peer.format).load(peer.model.state_dict(), config))
         wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
         kinds = {"train": train, "compiled": compiled}
         mine = fastest([ours], batch, wanted, **kinds)
