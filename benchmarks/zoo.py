@@ -5,8 +5,9 @@
 
 For each family's model: the peer with fresh weights, ours with the same ones, outputs compared;
 then every configuration of either side (fp32 or bf16, channels last or not, timm's experimental
-fused attention or not; with --compile, the fastest of these compiled as well) is tried, and the
-fastest of each whose outputs are right is timed against the other's, turn by turn. Kept are the
+fused attention or not, our batch norms folded as `patchword predict` does or not; with --compile,
+the fastest of these compiled as well) is tried, and the fastest of each whose outputs are right is
+timed against the other's, turn by turn. Kept are the
 median of the rounds' ratios (above 1: ours is faster), their range, and the same for the peer
 against itself, which is what a difference of nothing looks like. Rows gather in
 benchmarks/zoo.json, from which --page draws docs/speed.md.
@@ -26,6 +27,7 @@ import torch
 
 from patchword import models
 from patchword.heads.classify import classifier
+from patchword.layers import fold
 from patchword.weights import fill
 from tests.families import FAMILIES
 from tests.parity.compare import format_of, relative
@@ -79,13 +81,12 @@ class Way:
 
     precision: str
     channels_last: bool
-    fused: bool = False
+    form: str = ""  # of the network, where there is more than one
     compiled: bool = False
 
     def __str__(self):
         words = [self.precision, *["channels last"] * self.channels_last]
-        words += [*["experimental"] * self.fused, *["compiled"] * self.compiled]
-        return " ".join(words)
+        return " ".join([*words, *filter(None, [self.form]), *["compiled"] * self.compiled])
 
 
 WAYS = [Way(precision, last) for precision in ("fp32", "bf16") for last in (False, True)]
@@ -142,19 +143,17 @@ def seconds(side, at_least=SECONDS):
     return (time.perf_counter() - start) / count
 
 
-def fastest(models_, batch, wanted, *, train, compiled):
+def fastest(forms, batch, wanted, *, train, compiled):
     """Return the fastest way of running a network whose outputs are right.
 
     Args:
-        models_: the network; and again where it can be built with other kernels.
+        forms: the network by the form that it is in; "" is the plain one.
         batch: images.
         wanted: the outputs in fp32.
         train: time steps of a training, not answers.
         compiled: try the fastest way compiled as well.
     """
-    tried = [
-        (model, replace(way, fused=bool(i))) for i, model in enumerate(models_) for way in WAYS
-    ]
+    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in WAYS]
     best = min(filter(None, (trial(*one, batch, wanted, train=train) for one in tried)), key=first)
     if compiled:
         model, way = best[1].plain, replace(best[1].way, compiled=True)
@@ -203,15 +202,16 @@ def race(name, change, batch_size, *, train, compiled):
     for make in FAMILIES[models.index()[name]].peers(name, config, CLASSES):
         peer = built(make, experimental=False)
         perturbed(peer.model, name)
-        builds = [peer.model]
+        builds = {"": peer.model}
         if type(peer.model).__module__ in EXPERIMENTAL:
-            builds.append(built(make, experimental=True).model)
-            builds[1].load_state_dict(peer.model.state_dict())
+            builds["experimental"] = built(make, experimental=True).model
+            builds["experimental"].load_state_dict(peer.model.state_dict())
         ours = classifier(config.build(), CLASSES).eval()
         fill(ours, format_of(name, peer.format).load(peer.model.state_dict(), config))
         wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
         kinds = {"train": train, "compiled": compiled}
-        mine = fastest([ours], batch, wanted, **kinds)
+        forms = {"": ours} if train else {"": ours, "folded": fold(copy.deepcopy(ours))}
+        mine = fastest(forms, batch, wanted, **kinds)
         theirs = fastest(builds, batch, wanted, **kinds)
         ratios = duel(mine, theirs)
         again = duel(theirs, Side(theirs.plain, theirs.way, batch, train=train))

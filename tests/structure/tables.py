@@ -102,7 +102,6 @@ DECLARATIVE = (
 PARTS_ROOM = "layers"  # what stands there, three papers use
 CONTRACT = "features factory inspection engine"  # rooms that know every network, and no paper
 AWAITED = {  # "layers/file.py:name" -> who else is to use it
-    "layers/normed.py:fold": "predictors and exports fold every batch norm into its map",
     "layers/normed.py:fold_into": "predictors and exports fold every batch norm into its map",
     "layers/position.py:SinCosPosition": "the encoders of MAE and MoCo v3 have these positions",
     "layers/sampling.py:centres": "Deformable DETR's cells look around their centres",

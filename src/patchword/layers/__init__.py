@@ -21,9 +21,11 @@ from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
 from patchword.layers.neighbourhood import LocalOperator as LocalOperator
+from patchword.layers.normed import Foldable as Foldable
 from patchword.layers.normed import Normed as Normed
 from patchword.layers.normed import fold as fold
 from patchword.layers.normed import fold_into as fold_into
+from patchword.layers.normed import fused as fused
 from patchword.layers.offset import OffsetBias as OffsetBias
 from patchword.layers.offset import OffsetTable as OffsetTable
 from patchword.layers.offset import by_index as by_index

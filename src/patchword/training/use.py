@@ -12,6 +12,7 @@ from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError, ImageError
 from patchword.heads.classify import Classifier
+from patchword.layers import fold
 from patchword.results import Prediction
 
 BATCH = 64
@@ -47,6 +48,7 @@ def predictions(
     """Answer each picture that the patterns name."""
     names = files(patterns)
     model: Classifier = load(run).to(named_device(device))
+    fold(model.eval())
     predictor = model.predictor()
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
