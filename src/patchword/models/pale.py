@@ -4,7 +4,8 @@ Paper      Wu et al., "Pale Transformer: A General Vision Transformer Backbone w
            Attention", AAAI 2022, arXiv:2112.14000
 Reference  none by the authors; written from the paper, and no weights exist. The sizes are those
            that give the paper's numbers of parameters
-Departures none known. Where the paper says nothing: both halves of the channels have all heads;
+Departures none known. The paper's separable projections follow CvT, so theirs here have its batch
+           norm too. Where the paper says nothing: both halves of the channels have all heads;
            norms follow each patch merging and the last block; a map whose rows make no even
            groups is padded with zeros behind, which take part as keys
 """
