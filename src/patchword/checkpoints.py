@@ -11,9 +11,10 @@ from torch import Tensor
 from patchword import adapters, models
 from patchword.adaptation import adapt
 from patchword.config import dump, parse, read_json
+from patchword.data.pixels import Pixels
 from patchword.data.terms import Terms, stated
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import build, family, preprocessing, sides
+from patchword.factory import build, contract, family, preprocessing, sides
 from patchword.heads.classify import Classifier
 from patchword.identify import identify, named, of_library
 from patchword.lineage import Origin, taken
@@ -35,6 +36,7 @@ WEIGHT_FILES = (
     *("model.safetensors", "pytorch_model.bin", "model.npz"),
     *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
 )
+UNCONVERTED = Pixels(profile="ignore")  # others learn from Pillow's convert, which knows none
 TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 LOOSE = (  # settings in which a model may differ from the variant whose name it has
@@ -104,7 +106,7 @@ def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Cl
 def _restored(
     source: str | Path, model: str | None, part: str | None, origin: Origin
 ) -> tuple[Classifier, Report]:
-    path, ours = Path(source), False
+    path, ours, own_names = Path(source), False, False
     report = Report()
     if path.is_dir():
         card, tensors, ours = _read_folder(path, model)
@@ -119,6 +121,7 @@ def _restored(
     else:
         found, beside = opened(path, part)
         card, tensors, report = identify(found, model)
+        own_names = all(name.startswith(("backbone.", "head.")) for name in found)
         loaded = build(card)
         if beside:
             rest = (f"{', '.join(beside)}: other networks in the file (part= reads them)",)
@@ -132,6 +135,8 @@ def _restored(
     report = replace(report, kept=len(tensors), noted=(*report.noted, *oddities(tensors)))
     if report.lines:
         card = replace(card, provenance={**card.provenance, "weights": report.lines})
+    if not ours and not own_names:
+        card = replace(card, pixels=contract(UNCONVERTED, len(card.preprocessing.mean)))
     loaded.card = card if ours and not origin.revision else taken(card, origin)
     return loaded, report
 
