@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from patchword.errors import ConfigError
-from patchword.factory import build, preprocessing, sides
+from patchword.factory import build, contract, preprocessing, sides
 from patchword.heads.classify import Classifier, LinearHead
 from patchword.layers import Fitted
 from patchword.predictor import Card
@@ -80,7 +80,10 @@ def _changed(
     same = (size, channels) == (card.preprocessing.image_size, len(card.preprocessing.mean))
     base = card.preprocessing
     return replace(
-        card, config=config, preprocessing=base if same else preprocessing(base, size, channels)
+        card,
+        config=config,
+        preprocessing=base if same else preprocessing(base, size, channels),
+        pixels=card.pixels if channels == len(base.mean) else contract(card.pixels, channels),
     )
 
 

@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from patchword.results import Converted, Prediction, TrainedRun
+from patchword.results import Converted, Inherited, Prediction, TrainedRun
 
 if TYPE_CHECKING:
     from patchword.diagnosis.visit import Diagnosis
@@ -39,7 +39,7 @@ def models(
     if not names:
         raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
     if pretrained:
-        from patchword.pretrained import rows
+        from patchword.sources import rows
 
         return rows(names)
     return catalogue.rows(names)
@@ -84,8 +84,7 @@ def convert(
     )
     save(adapted, Path(dest), format=format)
     assert adapted.card is not None
-    said = (*report.lines, *changes.lines)
-    count = len(adapted.state_dict())
+    said, count = (*report.lines, *changes.lines), len(adapted.state_dict())
     return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
@@ -287,3 +286,15 @@ def predict(
     from patchword.training.use import predictions
 
     return list(predictions(Path(run), pictures, top=top, device=device))
+
+
+def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]:
+    """Say what a model inherits from data, weights and code, as far as it is known.
+
+    Args:
+        run: a run, or whatever else holds a model.
+        json: print JSON lines.
+    """
+    from patchword.training.use import inherited
+
+    return inherited(fspath(run))

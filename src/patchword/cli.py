@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "judge a trained model on labelled pictures, by a protocol",
     "predict": "answer pictures",
     "convert": "write a model in another format, adapted where asked",
+    "licences": "what a model inherits from data, weights and code",
 }
 
 

@@ -51,3 +51,15 @@ class Converted:
     format: str
     tensors: int
     said: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """Something that a model was made from, and its terms."""
+
+    kind: str  # data, weights, teacher or code
+    name: str
+    licence: str | None  # as the Hub or the package calls it; None: not known
+    said: str  # who says so; or, where it is not known, what to look at
+    restricted: bool = False  # to what is not commercial, or to research
+    through: str = ""  # the model that had it before

@@ -38,6 +38,7 @@ class Chosen:
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
     teacher: Teacher | None = None
+    start: Card | None = None  # of the model that it starts from
 
 
 def choose(request: Request) -> Chosen:
@@ -82,7 +83,7 @@ def choose(request: Request) -> Chosen:
     tried(card)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
     reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
-    return Chosen(data, census, card, recipe, workers, reasons, teacher)
+    return Chosen(data, census, card, recipe, workers, reasons, teacher, start)
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
