@@ -127,7 +127,7 @@ def train(
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
-        recipe: vit, deit, deit_distilled or tiny.
+        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, vit_finetune or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
