@@ -103,6 +103,7 @@ def train(
     image_size: int | tuple[int, int] | None = None,
     holdout: float | None = None,
     seed: int = 0,
+    view_seed: int | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     workers: int | None = None,
     device: str = "auto",
@@ -135,6 +136,8 @@ def train(
         image_size: side, or rows and columns, in pixels.
         holdout: share of the training pictures, from 0 to 1, to hold out and choose by.
         seed: of the training.
+        view_seed: of what is seen (splits, order, augmentation, mixing), the same as seed if not
+            said; runs that share it and differ in seed share a teacher's answers.
         precision: of matrix products; auto measures which is faster.
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
@@ -170,6 +173,7 @@ def train(
         image_size=None if image_size is None else sides(image_size),
         holdout=holdout,
         seed=seed,
+        view_seed=view_seed,
         precision=precision,
         workers=workers,
         device=device,

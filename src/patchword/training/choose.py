@@ -87,7 +87,7 @@ def choose(request: Request) -> Chosen:
 
 def opened(request: Request, pixels: Pixels) -> Data:
     """Open the data of a request."""
-    return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
+    return open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
 
 
 def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
@@ -106,7 +106,7 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
         return data, ()
     if not 0 < request.holdout < 1:
         raise DataError(f"--holdout is {request.holdout}; wanted: a share between 0 and 1")
-    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.seed)
+    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.views)
     train, validation = Subset(data.train, kept), Subset(data.train, held)
     words = f"{len(held):,} training pictures are held out as validation pictures (--holdout)"
     return replace(data, train=train, validation=validation), (words,)

@@ -28,7 +28,7 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
-        seed=settings.request.seed,
+        seed=settings.request.views,
         workers=settings.workers,
         device=torch.device(settings.device),
     )
