@@ -102,6 +102,7 @@ def train(
     image_size: int | tuple[int, int] | None = None,
     holdout: float | None = None,
     seed: int = 0,
+    view_seed: int | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     workers: int | None = None,
     device: str = "auto",
@@ -126,7 +127,7 @@ def train(
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
-        recipe: vit, deit, deit_distilled or tiny.
+        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, vit_finetune or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
@@ -134,6 +135,8 @@ def train(
         image_size: side, or rows and columns, in pixels.
         holdout: share of the training pictures, from 0 to 1, to hold out and choose by.
         seed: of the training.
+        view_seed: of what is seen (splits, order, augmentation, mixing), the same as seed if not
+            said; runs that share it and differ in seed share a teacher's answers.
         precision: of matrix products; auto measures which is faster.
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
@@ -169,6 +172,7 @@ def train(
         image_size=None if image_size is None else sides(image_size),
         holdout=holdout,
         seed=seed,
+        view_seed=view_seed,
         precision=precision,
         workers=workers,
         device=device,

@@ -14,10 +14,10 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.quarantine import leave_out
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
-from patchword.errors import DataError, ImageError
+from patchword.errors import ConfigError, DataError, ImageError
 from patchword.factory import build, config, family, preprocessing, regularised, with_token
 from patchword.predictor import Card
-from patchword.recipes.pick import Found, Pick, fitted, pick
+from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
 from patchword.training.objectives import fitting
 from patchword.training.settings import Request, contract, overridden
@@ -78,7 +78,7 @@ def choose(request: Request) -> Chosen:
     recipe, changes = fitting(data.train, recipe)
     name = with_token(name) if request.token else name
     workers = _workers(request, found, data)
-    size = _image_size(request, name, picked, start)
+    size = _image_size(request, name, recipe, picked, start)
     card = _card(name, size, pixels, data, recipe, start)
     tried(card)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
@@ -88,7 +88,7 @@ def choose(request: Request) -> Chosen:
 
 def opened(request: Request, pixels: Pixels) -> Data:
     """Open the data of a request."""
-    return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
+    return open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
 
 
 def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
@@ -107,7 +107,7 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
         return data, ()
     if not 0 < request.holdout < 1:
         raise DataError(f"--holdout is {request.holdout}; wanted: a share between 0 and 1")
-    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.seed)
+    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.views)
     train, validation = Subset(data.train, kept), Subset(data.train, held)
     words = f"{len(held):,} training pictures are held out as validation pictures (--holdout)"
     return replace(data, train=train, validation=validation), (words,)
@@ -117,13 +117,17 @@ def _recipe(
     request: Request, model: str, found: Found, picked: Pick
 ) -> tuple[Recipe, tuple[str, ...]]:
     name = request.recipe or (picked.recipe if request.model is None else "tiny")
-    recipe = recipes.recipe(name)
-    if name == "tiny":
-        recipe = fitted(recipe, found)
-    elif recipe.batch_size > found.pictures // 10:
+    recipe = recipes.fitted(name, model, found)
+    if name != "tiny" and recipe.batch_size > found.pictures // 10:
         recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
     reasons = picked.reasons if request.model is None else ()
-    return overridden(recipe, request), (*reasons, f"recipe {name}")
+    recipe = overridden(recipe, request)
+    if recipe.frozen and request.init is None:
+        raise ConfigError(
+            f"recipe {name} leaves {recipe.frozen:.0%} of the backbone as it is: name weights to "
+            "start from with --init"
+        )
+    return recipe, (*reasons, f"recipe {name}")
 
 
 def _teacher(
@@ -138,9 +142,12 @@ def _teacher(
     return teacher, (words, f"the teacher: {teacher.words}")
 
 
-def _image_size(request: Request, name: str, picked: Pick, start: Card | None) -> tuple[int, int]:
-    if request.image_size is not None:
-        return request.image_size
+def _image_size(
+    request: Request, name: str, recipe: Recipe, picked: Pick, start: Card | None
+) -> tuple[int, int]:
+    for said in (request.image_size, recipe.image_size):
+        if said is not None:
+            return said
     if start is not None:
         return start.preprocessing.image_size
     return picked.image_size if request.model is None else config(name).image_size

@@ -6,7 +6,7 @@ from patchword.adaptation import adapt
 from patchword.checkpoints import load
 from patchword.engine.average import Average
 from patchword.engine.loop import Plan
-from patchword.engine.optimizers import optimizer
+from patchword.engine.optimizers import freeze, optimizer
 from patchword.engine.state import State
 from patchword.factory import build
 from patchword.heads.classify import Classifier
@@ -28,7 +28,7 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
-        seed=settings.request.seed,
+        seed=settings.request.views,
         workers=settings.workers,
         device=torch.device(settings.device),
     )
@@ -74,11 +74,13 @@ def make_state(card: Card, settings: Settings) -> State[Supervised | Distill]:
             model = start_from(settings.request.init, model, card)
     recipe = settings.recipe
     task = objective(model.to(settings.device), card, recipe)
-    made = optimizer(recipe.optim, task, model.backbone.spine(), recipe.batch_size)
+    spine = model.backbone.spine()
+    frozen = freeze(spine, recipe.frozen)
+    made = optimizer(recipe.optim, task, spine, recipe.batch_size)
     average = None if recipe.average is None else Average(task, recipe.average)
     if settings.request.compile:
         task.compile()
-    return State(task, made, average)
+    return State(task, made, average, frozen)
 
 
 def start_from(source: str, model: Classifier, card: Card) -> Classifier:

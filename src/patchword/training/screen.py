@@ -61,7 +61,7 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
         f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, "
-        f"seed {settings.request.seed}",
+        f"seed {settings.request.seeds}",
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
