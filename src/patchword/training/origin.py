@@ -21,7 +21,7 @@ def provenance(chosen: Chosen, settings: Settings) -> dict[str, Any]:
         "pictures": len(chosen.data.train),
         "fingerprint": settings.fingerprint,
         "recipe": settings.recipe.name,
-        "init": settings.request.init,
+        **(chosen.start.provenance if chosen.start else {"init": None}),
     }
 
 
