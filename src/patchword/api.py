@@ -141,7 +141,7 @@ def train(
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
-        init: a run, folder or file of weights to start from.
+        init: a run, folder or file of weights to start from, adapted to these images and classes.
         teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.

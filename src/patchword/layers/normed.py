@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+MAPS = (nn.Conv2d, nn.Linear)  # themselves: a kind of its own may have more than a kernel
 
 
 class Foldable(nn.Module, ABC):
@@ -38,7 +38,7 @@ class Normed(Foldable):
         return fused(self.linear, self.bn)
 
 
-def fused(linear: nn.Linear | nn.Conv2d, norm: nn.Module) -> nn.Module:
+def fused(linear: nn.Linear | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
     """Return the one map that a map and the batch norm after it are in evaluation mode."""
     if isinstance(linear, nn.Conv2d):
         return fuse_conv_bn_eval(linear, norm)
@@ -63,7 +63,8 @@ def fold(model: nn.Module) -> nn.Module:
                 setattr(part, name, child.fused())
         if isinstance(part, nn.Sequential):
             for (name, child), (after, norm) in pairwise(children):
-                if type(child) in (nn.Conv2d, nn.Linear) and isinstance(norm, NORMS):
+                known = isinstance(child, nn.Conv2d | nn.Linear) and type(child) in MAPS
+                if known and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                     setattr(part, name, fused(child, norm))
                     setattr(part, after, nn.Identity())
     return model

@@ -25,7 +25,7 @@ def provenance(chosen: Chosen, settings: Settings) -> dict[str, Any]:
         "pictures": len(chosen.data.train),
         "fingerprint": settings.fingerprint,
         "recipe": settings.recipe.name,
-        "init": settings.request.init,
+        **(chosen.start.provenance if chosen.start else {"init": None}),
         "inherits": [dump(row) for row in inherits(chosen, settings)],
     }
 
@@ -34,8 +34,8 @@ def inherits(chosen: Chosen, settings: Settings) -> list[Inherited]:
     """Return what a training is made from, with what that was made from in turn."""
     request, teacher = settings.request, chosen.teacher
     rows = [of_data(request.data, terms.of_data(request.data))]
-    if chosen.start is not None and request.init is not None:
-        rows += passed_on(chosen.start, request.init, "weights")
+    if chosen.start is not None:
+        rows += passed_on(chosen.start.card, chosen.start.source, "weights")
     if teacher is not None:
         rows += passed_on(teacher.card, teacher.source, "teacher")
     return rows
