@@ -250,7 +250,7 @@ def class_attention(
         prefix = seen.layout.prefix
         if not count or prefix < count:
             return None
-        return _cells(seen, seen.carried(_reader(seen, count)))
+        return _cells(seen, seen.carried(reader(seen, count)))
 
     found = each_map(model, images, reduce)
     return {name: cells for name, cells in found.items() if cells is not None}
@@ -269,15 +269,15 @@ def looked_at(
 
     def reduce(seen: AttentionMap) -> None:
         seen = seen._replace(weights=seen.weights.abs())
-        cells = _cells(seen, seen.carried(_reader(seen, count)))
+        cells = _cells(seen, seen.carried(reader(seen, count)))
         last[:] = [cells / cells.sum(dim=(2, 3), keepdim=True)]
 
     each_map(model, images, reduce)
     return last[0] if last else None
 
 
-def _reader(seen: AttentionMap, class_tokens: int) -> Float[Tensor, "b 1 q"]:
-    """Return the row of what reads a map: class tokens where it has them, else its cells."""
+def reader(seen: AttentionMap, class_tokens: int) -> Float[Tensor, "b 1 q"]:
+    """Return what an answer is read from, over a map's queries: class tokens, else the cells."""
     prefix, cells = seen.layout.prefix, _count(seen.layout.grid)
     row = seen.weights.new_zeros(prefix + cells)
     if 0 < class_tokens <= prefix:
