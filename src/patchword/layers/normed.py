@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-MAPS = (nn.Conv2d, nn.Linear)  # themselves: a kind of its own may have more than a kernel
+MAPS = (nn.Conv2d.forward, nn.Linear.forward)  # others may have more than a kernel
 
 
 class Foldable(nn.Module, ABC):
@@ -63,8 +63,11 @@ def fold(model: nn.Module) -> nn.Module:
                 setattr(part, name, child.fused())
         if isinstance(part, nn.Sequential):
             for (name, child), (after, norm) in pairwise(children):
-                known = isinstance(child, nn.Conv2d | nn.Linear) and type(child) in MAPS
-                if known and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                if (
+                    isinstance(child, nn.Conv2d | nn.Linear)
+                    and type(child).forward in MAPS
+                    and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+                ):
                     setattr(part, name, fused(child, norm))
                     setattr(part, after, nn.Identity())
     return model
