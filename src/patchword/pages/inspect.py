@@ -139,10 +139,8 @@ def write_inside(inside: Inside, path: Path) -> dict[str, Path]:
             if panel.drawn is None:
                 continue
             name = plate.id if place == 0 else f"{plate.id}-against"
-            title = (
-                plate.title if len(plate.panels) == 1 else f"{plate.title}, {_name(inside, place)}"
-            )
-            found[name] = write_figure(panel.drawn, title, folder / name)
+            which = f", {inside.runs[place].name}" if len(plate.panels) > 1 else ""
+            found[name] = write_figure(panel.drawn, f"{plate.title}{which}", folder / name)
     write_text(path, render_inside(inside))
     return found
 
