@@ -120,6 +120,7 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py:train": "a parameter and its line of help for each flag of the command",
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
     "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
+    "models/tnt.py": "two transformers, and where the words of the inner one lie",
     "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }
 

@@ -20,6 +20,11 @@ from patchword.layers.grid import to_tokens as to_tokens
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
+from patchword.layers.layout import Layout as Layout
+from patchword.layers.layout import Mixer as Mixer
+from patchword.layers.layout import TokenMixer as TokenMixer
+from patchword.layers.layout import parted as parted
+from patchword.layers.layout import whole as whole
 from patchword.layers.neighbourhood import LocalOperator as LocalOperator
 from patchword.layers.normed import Normed as Normed
 from patchword.layers.normed import fold as fold
@@ -40,6 +45,7 @@ from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
 from patchword.layers.reduce import ReducedAttention as ReducedAttention
+from patchword.layers.reduce import Reduction as Reduction
 from patchword.layers.reduce import StridedReduction as StridedReduction
 from patchword.layers.reduce import tiled as tiled
 from patchword.layers.sampling import centres as centres

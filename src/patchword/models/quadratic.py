@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Grid, Operator, PatchEmbed, merge_heads
+from patchword.layers import Grid, Operator, PatchEmbed, TokenMixer, merge_heads
 from patchword.weights import Format, Rule, View
 
 
@@ -115,7 +115,7 @@ class Gaussian(Operator):
         return (scaled.square().sum(-1) / -2).softmax(-1)[None].to(v.dtype)
 
 
-class QuadraticBlock(nn.Module):
+class QuadraticBlock(TokenMixer):
     """norm(x + attention), then norm(x + MLP): BERT's post-norm layer."""
 
     def __init__(self, config: QuadraticConfig) -> None:

@@ -9,6 +9,7 @@ Departures where the paper is silent: windows end at the border of the map; quer
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import torch
@@ -17,7 +18,16 @@ from torch import Tensor, nn
 
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.layers import Attend, LocalOperator, admit, strided, to_windows
+from patchword.layers import (
+    Attend,
+    Layout,
+    LocalOperator,
+    Mixer,
+    admit,
+    parted,
+    strided,
+    to_windows,
+)
 from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 
 
@@ -104,7 +114,7 @@ class LocalAttention(nn.Module):
         return mixed.mT.flatten(1, 2).unflatten(2, x.shape[2:])
 
 
-class AttentionStem(nn.Module):
+class AttentionStem(Mixer):
     """Attention within blocks of 4 x 4 pixels, batch norm, and each block's maximum (section 3.2).
 
     Pixels hold little content, so values are made by a mixture of matrices that depends on where
@@ -152,6 +162,12 @@ class AttentionStem(nn.Module):
         mixed = mixed.unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3)
         largest = self.norm(mixed.permute(0, 3, 1, 2)).max(dim=3).values  # of each block's pixels
         return largest.unflatten(2, grid)
+
+    def layout(self, images: Tensor) -> Layout:
+        """Return where the pixels of each block lie."""
+        grid = (images.shape[2], images.shape[3])
+        pixels = to_windows(torch.arange(prod(grid)).view(1, *grid, 1), (self.side, self.side))
+        return parted(pixels[0, :, :, 0], grid)
 
     def fold(self, x: Float[Tensor, "b n p d"]) -> Float[Tensor, "b m p c"]:
         """Lay the heads beside the blocks."""
