@@ -43,8 +43,8 @@ def unpacked(kept):
     weights = data / data.sum(-1, keepdims=True)
     window = members = None
     if "members" in kept:
-        window = bytes_of(kept["window"], "<i2")
-        members = bytes_of(kept["members"], "<i2").reshape(-1, across)
+        window = bytes_of(kept["window"], "<i4")
+        members = bytes_of(kept["members"], "<i4").reshape(-1, across)
     return Layer(
         name=kept["name"],
         weights=weights,

@@ -54,6 +54,7 @@ class Viewed:
     picture: UInt8[np.ndarray, "h w c"]  # as the model looks at it
     title: str
     answer: str
+    brief: str = ""  # the answer, where there is little room
     verdict: str = ""  # as in "wrong", "near miss"
     layers: tuple[Layer, ...] = ()
 

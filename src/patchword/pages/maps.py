@@ -119,8 +119,8 @@ def _pack(layer: Layer) -> dict[str, Any]:
         "data": _text(quantised(layer.weights)),
     }
     if layer.members is not None and layer.window is not None:
-        found["window"] = _text(layer.window.astype("<i2"))
-        found["members"] = _text(layer.members.astype("<i2"))
+        found["window"] = _text(layer.window.astype("<i4"))
+        found["members"] = _text(layer.members.astype("<i4"))
         found["size"] = layer.members.shape[1]
     return found
 

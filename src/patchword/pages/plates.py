@@ -42,7 +42,7 @@ class Sheet:
 class Mosaic:
     """Small pictures of equal rank, in order."""
 
-    pictures: tuple[UInt8[np.ndarray, "h w c"], ...]
+    pictures: tuple[UInt8[np.ndarray, "_ _ _"], ...]
     alt: str
 
 
@@ -53,7 +53,7 @@ class Row:
     title: str
     note: str = ""
     wrong: bool = False
-    pictures: tuple[UInt8[np.ndarray, "h w c"], ...]
+    pictures: tuple[UInt8[np.ndarray, "_ _ _"], ...]
     words: tuple[str, ...] = ()  # below each picture
 
 
@@ -120,7 +120,7 @@ class Scatter:
 
 def overlaid(
     picture: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "rows columns"]
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "high wide 3"]:
     """Draw how strongly each place of a picture is meant over a grey copy of it."""
     levels = np.clip(np.nan_to_num(heat, posinf=0, neginf=0), 0, None)
     glow = Image.fromarray(colour(levels / max(float(levels.max()), 1e-12), HEAT))

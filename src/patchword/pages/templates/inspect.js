@@ -15,8 +15,8 @@ async function unpack(layer) {
   const data = await unpacked(layer.data, Uint8Array);
   const kept = { ...layer, data, across: layer.size ?? places(layer.keys) };
   if (layer.members) {
-    kept.window = await unpacked(layer.window, Int16Array);
-    kept.members = await unpacked(layer.members, Int16Array);
+    kept.window = await unpacked(layer.window, Int32Array);
+    kept.members = await unpacked(layer.members, Int32Array);
   }
   return kept;
 }
