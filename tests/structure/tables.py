@@ -164,7 +164,7 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "safetensors": ("",),
     "simplejpeg": ("data/jpeg.py",),
     "scipy": ("data/", "evaluation/"),
-    "sklearn": ("data/",),
+    "sklearn": ("data/", "inspection/embedding.py"),
     "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),
     "torchvision": ("adapters/", "data/", "tasks/"),
