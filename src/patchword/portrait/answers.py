@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from patchword.data.frame import frame
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
 from patchword.inspection.rollout import rollout
 from patchword.pages.inspect import Panel, Viewed
 from patchword.pages.plates import Row, Strip, overlaid
+from patchword.portrait.heads import images
 from patchword.portrait.pictures import Picture
 from patchword.portrait.sight import Sitter
-from patchword.predictor import normalise
+from patchword.portrait.words import MEANS
 
 Heat = Callable[[Classifier, Float[Tensor, "1 c h w"]], Float[Tensor, "1 rows columns"] | None]
 
@@ -26,22 +26,25 @@ def attended(
     return None if found is None else found.mean(dim=1)
 
 
-MEANS: dict[str, Heat] = {
-    "last attention": attended,
-    "rollout": rollout,
-}
+HEATS: dict[str, Heat] = {"attention": attended, "rollout": rollout}
+
+
+def answers_caption() -> str:
+    """Say what the columns show."""
+    shown = "; ".join(f"{name}: {MEANS[name]}" for name in HEATS)
+    return (
+        f"Each picture with its true class and the answer; then, over a grey copy of it, {shown}. "
+        "Bright is much, relative to the brightest of the same picture. A glow beside the thing "
+        "itself says what misled the model, or helped it for the wrong reason."
+    )
 
 
 def answers_panel(who: Sitter, shown: Sequence[Picture], viewed: Sequence[Viewed]) -> Panel:
     """Draw each picture, and where its answer comes from, by each of the means that apply."""
-    where = next(who.model.parameters()).device
-    images = [
-        normalise(frame(p.pixels, who.card.preprocessing)[None].to(where), who.card.preprocessing)
-        for p in shown
-    ]
-    maps = {name: [heat(who.model, image) for image in images] for name, heat in MEANS.items()}
+    read = images(who, shown)
+    maps = {name: [heat(who.model, image[None]) for image in read] for name, heat in HEATS.items()}
     had = {name: [m for m in found if m is not None] for name, found in maps.items()}
-    kept = {name: found for name, found in had.items() if len(found) == len(images)}
+    kept = {name: found for name, found in had.items() if len(found) == len(read)}
     rows = tuple(
         Row(
             title=each.title,
