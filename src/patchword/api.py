@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from patchword.results import Converted, Inherited, Prediction, TrainedRun
+from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 if TYPE_CHECKING:
     from patchword.diagnosis.visit import Diagnosis
@@ -302,3 +302,38 @@ def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]
     from patchword.training.use import inherited
 
     return inherited(fspath(run))
+
+
+def inspect(
+    run: str | PathLike[str],
+    *pictures: str,
+    out: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    checks: bool = False,
+    device: str = "auto",
+    json: bool = False,
+) -> Inspected:
+    """Look inside a trained model: what it attends to, has learnt and gets wrong, as one page.
+
+    The page needs no network; its figures are also written one by one, beside it.
+
+    Args:
+        run: a run, or a folder or file that holds a model.
+        pictures: files, folders and globs, of which 16 are shown; held-out ones of the run's own
+            data if not said, mistakes and near misses among them.
+        out: the folder of the page; the run if not said, inspect/NAME for a model that is no run.
+        against: another model, to set beside it.
+        checks: measure whether the maps are faithful; first says how long that will take.
+        device: cpu, cuda, mps, or auto.
+        json: print JSON.
+    """
+    from patchword.portrait.look import inspect as look
+
+    return look(
+        Path(run),
+        pictures,
+        out=None if out is None else Path(out),
+        against=None if against is None else Path(against),
+        checks=checks,
+        device=device,
+    )

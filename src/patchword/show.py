@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from patchword.diagnosis.visit import Diagnosis
     from patchword.evaluation.protocol import Evaluation
-    from patchword.results import Converted, Inherited, Prediction, TrainedRun
+    from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -64,6 +64,18 @@ def evaluate(found: "Evaluation", *, as_json: bool) -> int:
             print(f"{finding.data}: {line}")
         for line in finding.unreadable:
             print(f"not scored: {line}")
+    return 0
+
+
+def inspect(found: "Inspected", *, as_json: bool) -> int:
+    """Show where the page and its figures are."""
+    if as_json:
+        figures = {name: str(path) for name, path in found.figures.items()}
+        return _lines([{"page": str(found.path), "figures": figures}])
+    print(f"page          {found.path}")
+    if found.figures:
+        folder = next(iter(found.figures.values())).parent
+        print(f"figures       {len(found.figures)} in {folder}")
     return 0
 
 
