@@ -39,20 +39,8 @@ def relative_biases(
         return note
 
     def see(name: str, seen: AttentionMap) -> None:
-        if name not in added:
-            return
-        queries, keys = (places[0] - seen.layout.prefix for places in seen.places())
-        if not torch.equal(queries, keys) or seen.layout.in_batch:
-            return
-        cells = queries[queries >= 0]
-        rows = (cells // seen.layout.grid[1]).unique()
-        bias = added.pop(name)
-        bias = bias[(None,) * (4 - bias.ndim)].expand(
-            -1, seen.weights.shape[1] * seen.heads, -1, -1
-        )
-        first = bias[0, : seen.heads][:, queries >= 0][:, :, queries >= 0]
-        sides = (len(rows), len(cells) // len(rows))
-        found[name] = first.unflatten(2, sides).unflatten(1, sides)
+        if name in added and (first := _first_window(added.pop(name), seen)) is not None:
+            found[name] = first
 
     handles = [
         module.register_forward_pre_hook(hook(name))
@@ -66,3 +54,19 @@ def relative_biases(
         for handle in handles:
             handle.remove()
     return found
+
+
+def _first_window(
+    bias: Tensor, seen: AttentionMap
+) -> Float[Tensor, "heads rows columns rows columns"] | None:
+    """Return the bias between the cells of the first window, where queries and keys are these."""
+    layout = seen.layout
+    queries, keys = (places[0] - layout.prefix for places in seen.places())
+    if layout.in_batch or not torch.equal(queries, keys):
+        return None
+    cells = queries[queries >= 0]
+    rows = (cells // layout.grid[1]).unique()
+    bias = bias[(None,) * (4 - bias.ndim)].expand(-1, seen.weights.shape[1] * seen.heads, -1, -1)
+    first = bias[0, : seen.heads][:, queries >= 0][:, :, queries >= 0]
+    sides = (len(rows), len(cells) // len(rows))
+    return first.unflatten(2, sides).unflatten(1, sides)
