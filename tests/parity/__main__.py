@@ -20,12 +20,10 @@ from pathlib import Path
 import torch
 
 from patchword import catalogue, models
-from patchword.catalogue import Agreement, Figures
+from patchword.catalogue import Figures
 from patchword.files import write_text
 from tests.parity import families, goldens, page
-from tests.parity.compare import affordable, compare
-
-SHARED = Path(__file__).parents[3] / "shared" / "goldens"
+from tests.parity.agreement import from_goldens, look
 
 
 def main() -> int:
@@ -83,56 +81,12 @@ def dearest_first(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: -known[name].macs if name in known else 0)
 
 
-def look(name: str) -> tuple[Figures, dict[str, Agreement]]:
-    """Count a model, and hold it against its live references."""
-    return catalogue.count(name), from_peers(name)
-
-
 def record(known: dict[str, Figures]) -> None:
     """Write the figures of all models, in order of their names, and the pages made from them."""
     plain = {name: asdict(known[name]) for name in sorted(known)}
     write_text(catalogue.store(), json.dumps(plain, indent=1) + "\n")
     page.write(known)
     families.write(known)
-
-
-def from_peers(name: str) -> dict[str, Agreement]:
-    """Hold a model against its live references."""
-    return {
-        row.reference: Agreement(
-            logits=row.logits,
-            features=row.features,
-            gradients=row.gradients,
-            parameters=row.parameters[1],
-            run_at=row.run_at,
-            passed=row.passed,
-            measured=page.measured(),
-        )
-        for row in compare(name, affordable(name))
-    }
-
-
-def from_goldens(families: set[str]) -> dict[str, dict[str, Agreement]]:
-    """Hold families against their authors' tensors: the worst of each family's goldens."""
-    found: dict[str, dict[str, Agreement]] = {}
-    for folder in sorted(SHARED.glob("*")):
-        for name in goldens.names(folder):
-            family = goldens.family_of(name)
-            if family not in families or family is None:
-                continue
-            verdict = goldens.check(folder, name)
-            if verdict.share is None or verdict.outcome == "unofficial":
-                continue
-            agreement = Agreement(
-                logits=verdict.share,
-                run_at=name,
-                passed=verdict.outcome == "pass",
-                measured=page.measured(),
-            )
-            worst = found.get(family, {}).get("authors", agreement)
-            if (not agreement.passed, agreement.logits) >= (not worst.passed, worst.logits):
-                found[family] = {"authors": agreement}
-    return found
 
 
 def golden_table(folder: Path) -> int:
