@@ -31,13 +31,9 @@ def models(
         ConfigError: none has such a name.
     """
     from patchword import catalogue
-    from patchword import models as zoo
-    from patchword.errors import ConfigError, suggest
-    from patchword.factory import list_models
+    from patchword.factory import some_models
 
-    names = list_models(pattern)
-    if not names:
-        raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
+    names = some_models(pattern)
     if pretrained:
         from patchword.sources import rows
 
@@ -197,6 +193,7 @@ def train(
 def doctor(
     data: str,
     *,
+    columns: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     run: str | PathLike[str] | None = None,
     workers: int | None = None,
@@ -211,7 +208,8 @@ def doctor(
     exit code is 1 where something should be left out or put right first, else 0.
 
     Args:
-        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        data: as `train` takes it.
+        columns: of a list or a table, as `train` takes them.
         out: the folder of the results; doctor/NAME of the data if not said, never in the data.
         run: a run, or a folder or file of a model, by whose features to look for wrong labels.
         workers: processes that decode pictures; 0 is a thread.
@@ -224,6 +222,7 @@ def doctor(
     return diagnose(
         data,
         Path("doctor") / named(data) if out is None else Path(out),
+        columns=columns,
         run=None if run is None else Path(run),
         workers=workers,
         device=device,

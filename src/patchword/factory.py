@@ -12,7 +12,7 @@ from patchword import adapters, models
 from patchword.config import dump, parse
 from patchword.data.frame import Frame
 from patchword.data.pixels import Pixels
-from patchword.errors import ConfigError
+from patchword.errors import ConfigError, suggest
 from patchword.heads.classify import Classifier, classifier
 from patchword.predictor import Card
 
@@ -20,6 +20,19 @@ from patchword.predictor import Card
 def list_models(pattern: str = "*") -> list[str]:
     """Name the models that a pattern fits, as in `list_models("deit*")`."""
     return sorted(name for name in models.index() if fnmatchcase(name, pattern))
+
+
+def some_models(pattern: str) -> list[str]:
+    """Name the models that a pattern fits, one at least.
+
+    Raises:
+        ConfigError: none has such a name.
+    """
+    names = list_models(pattern)
+    if not names:
+        near = suggest(pattern, models.index())
+        raise ConfigError(f"no model's name is like {pattern!r}; {near}")
+    return names
 
 
 def family(name: str) -> Any:

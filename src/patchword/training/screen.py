@@ -29,13 +29,13 @@ def size(pair: tuple[int, int] | None) -> str:
 def split_words(name: str, split: SplitCensus) -> str:
     """Describe one split in a line."""
     counts = [count for count in split.per_class if count]
-    each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
+    each = "-".join(map(str, sorted({min(counts), max(counts)}))) if counts else ""
     sizes = size(split.median)
     if split.smallest != split.largest:
         sizes = f"{size(split.smallest)} to {size(split.largest)}, median {sizes}"
     modes = ", ".join(mode for mode, _ in split.modes)
     bad = f", {len(split.unreadable)} unreadable" if split.unreadable else ""
-    per = f" ({each} per class)" if len(split.per_class) > 1 else ""
+    per = f" ({each} per class)" if counts and len(split.per_class) > 1 else ""
     return f"{name} {split.count:,} pictures{per}, {sizes} pixels, {modes}{bad}"
 
 
