@@ -13,11 +13,12 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.quarantine import leave_out
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
-from patchword.errors import DataError, ImageError
-from patchword.factory import build, config, describe, regularised, with_token
+from patchword.errors import ConfigError, DataError, ImageError, ShapeError
+from patchword.factory import build, config, describe, regularised, sides, with_token
 from patchword.predictor import Card
-from patchword.recipes.pick import Found, Pick, fitted, pick
+from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.little import noted
 from patchword.training.objectives import fitting
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.start import Start, adapted, restored
@@ -73,18 +74,22 @@ def choose(request: Request) -> Chosen:
         accelerator=device(request.device).type != "cpu",
     )
     picked = pick(found)
-    recipe, reasons = _recipe(request, found, picked)
+    name = request.model or (start.card.model if start else picked.model)
+    recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
     if start is None:
-        card = _card(request, picked, pixels, data, recipe)
+        card = _card(request, name, picked, pixels, data, recipe)
     else:
-        start = adapted(start, request, data.train)
+        start = adapted(start, request, recipe.image_size or _last(recipe), data.train)
         card = _regularised(start.card, recipe)
     card = replace(card, kind=data.train.kind, scale=scale_of(data.train), pixels=pixels)
     tried(card)
+    resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
+    if recipe.patience is not None and data.validation is None:
+        raise ConfigError("patience needs pictures to look at: hold some out, as in --holdout 0.1")
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught, *noted(data, recipe))
     return Chosen(data, census, card, recipe, workers, reasons, teacher, start)
 
 
@@ -115,16 +120,22 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
     return replace(data, train=train, validation=validation), (words,)
 
 
-def _recipe(request: Request, found: Found, picked: Pick) -> tuple[Recipe, tuple[str, ...]]:
+def _recipe(
+    request: Request, model: str, found: Found, picked: Pick
+) -> tuple[Recipe, tuple[str, ...]]:
     ours = request.model is None and request.init is None  # the network is picked, too
     name = request.recipe or (picked.recipe if request.model is None else "tiny")
-    recipe = recipes.recipe(name)
-    if name == "tiny":
-        recipe = fitted(recipe, found)
-    elif recipe.batch_size > found.pictures // 10:
+    recipe = recipes.fitted(name, model, found)
+    if name != "tiny" and recipe.batch_size > found.pictures // 10:
         recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
     reasons = picked.reasons if ours else ()
-    return overridden(recipe, request), (*reasons, f"recipe {name}")
+    recipe = overridden(recipe, request)
+    if recipe.frozen and request.init is None:
+        raise ConfigError(
+            f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
+            "from with --init"
+        )
+    return recipe, (*reasons, f"recipe {name}")
 
 
 def _teacher(
@@ -147,14 +158,14 @@ def _workers(request: Request, found: Found, data: Data) -> int:
     return 0 if found.same_size and max(found.size) <= 64 else max(min(cores - 1, 8), 0)
 
 
-def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe) -> Card:
-    name = request.model or picked.model
-    name = with_token(name) if request.token else name
+def _card(
+    request: Request, name: str, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe
+) -> Card:
     own = picked.image_size if request.model is None else None
     card = describe(
-        name,
+        with_token(name) if request.token else name,
         num_classes=len(data.train.classes),
-        image_size=request.image_size or own,
+        image_size=request.image_size or recipe.image_size or _last(recipe) or own,
         in_chans=pixels.channels,
     )
     base = card.preprocessing
@@ -162,6 +173,10 @@ def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Re
         base = measured(data.train, base)
     card = replace(card, classes=data.train.classes, preprocessing=base)
     return _regularised(card, recipe)
+
+
+def _last(recipe: Recipe) -> tuple[int, int] | None:
+    return sides(recipe.resolution[-1][1]) if recipe.resolution else None
 
 
 def _regularised(card: Card, recipe: Recipe) -> Card:
@@ -176,9 +191,25 @@ def tried(card: Card) -> None:
     Raises:
         ShapeError: it cannot.
     """
-    shape = (1, len(card.preprocessing.mean), *card.preprocessing.image_size)
+    _look(card, card.preprocessing.image_size)
+
+
+def resized(card: Card, recipe: Recipe) -> None:
+    """Make sure that a network can read the other sizes that a recipe shows it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    for _, side in recipe.resolution:
+        try:
+            _look(card, (side, side))
+        except ShapeError as error:
+            raise ConfigError(f"resolution: {card.model} cannot change size: {error}") from None
+
+
+def _look(card: Card, size: tuple[int, int]) -> None:
     with torch.device("meta"):
-        build(card).eval()(torch.empty(shape))
+        build(card).eval()(torch.empty(1, len(card.preprocessing.mean), *size))
 
 
 def measured(source: Source, base: Frame, limit: int = 1000) -> Frame:

@@ -4,7 +4,7 @@ import torch
 
 from patchword.engine.average import Average
 from patchword.engine.loop import Plan
-from patchword.engine.optimizers import optimizer
+from patchword.engine.optimizers import freeze, optimizer
 from patchword.engine.state import State
 from patchword.factory import build
 from patchword.tasks.classify import Supervised
@@ -24,6 +24,7 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
+        steps=settings.steps,
         seed=settings.request.seed,
         workers=settings.workers,
         device=torch.device(settings.device),
@@ -58,6 +59,7 @@ def make_plan(settings: Settings) -> Plan:
         precision=settings.precision,
         log=settings.log,
         evaluate=settings.evaluate,
+        patience=recipe.patience,
     )
 
 
@@ -70,8 +72,10 @@ def make_state(chosen: Chosen, settings: Settings) -> State[Supervised | Distill
         fill(model, chosen.start.model.state_dict())
     recipe = settings.recipe
     task = objective(model.to(settings.device), chosen.card, recipe)
-    made = optimizer(recipe.optim, task, model.backbone.spine(), recipe.batch_size)
+    spine = model.backbone.spine()
+    frozen = freeze(spine, recipe.frozen)
+    made = optimizer(recipe.optim, task, spine, recipe.batch_size)
     average = None if recipe.average is None else Average(task, recipe.average)
     if settings.request.compile:
         task.compile()
-    return State(task, made, average)
+    return State(task, made, average, frozen)

@@ -102,7 +102,7 @@ def words(name: str, value: Any) -> str:
 def overridden(recipe: Recipe, request: Request) -> Recipe:
     """Put what was asked for in place of the recipe's own."""
     if request.epochs is not None:
-        recipe = replace(recipe, epochs=request.epochs)
+        recipe = replace(recipe, epochs=request.epochs, steps=None)
     if request.batch_size is not None:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:

@@ -55,7 +55,7 @@ def settle(request: Request, chosen: Chosen, began: float) -> Settings:
     if request.precision == "auto":
         draft = with_precision(draft, chosen, feed)
     if request.minutes is None:
-        steps = max(1, round(recipe.epochs * batches.steps_per_epoch))
+        steps = recipe.steps or max(1, round(recipe.epochs * batches.steps_per_epoch))
         return with_steps(draft, steps)
     return with_steps(*within(request.minutes, draft, chosen, feed, began))
 
