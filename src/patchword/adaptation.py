@@ -9,7 +9,7 @@ from torch import Tensor
 
 from patchword.config import dump
 from patchword.errors import ConfigError
-from patchword.factory import build, config, preprocessing, sides
+from patchword.factory import build, config, contract, preprocessing, sides
 from patchword.heads.classify import Classifier, LinearHead
 from patchword.layers import Fitted
 from patchword.predictor import Card
@@ -102,7 +102,10 @@ def _changed(
     same = (size, channels) == (card.preprocessing.image_size, len(card.preprocessing.mean))
     base = card.preprocessing
     return replace(
-        card, config=settings, preprocessing=base if same else preprocessing(base, size, channels)
+        card,
+        config=settings,
+        preprocessing=base if same else preprocessing(base, size, channels),
+        pixels=card.pixels if channels == len(base.mean) else contract(card.pixels, channels),
     )
 
 

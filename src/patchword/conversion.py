@@ -15,6 +15,7 @@ from patchword.factory import family
 from patchword.files import write_text
 from patchword.heads.classify import Classifier
 from patchword.identify import named
+from patchword.lineage import lineage, readme
 from patchword.predictor import Card
 from patchword.weights import Format
 from patchword.weights.arrays import write_arrays
@@ -35,8 +36,9 @@ def save(
         model: as trained or loaded.
         dest: a folder, made where it is missing, for `model.safetensors` and `config.json`
             beside it; or a file of weights alone, `.safetensors` or `.pth`.
-        format: ours; timm or transformers, with their config beside the weights; or another
-            that the family is written in, such as torchvision or authors.
+        format: ours; timm or transformers, with their config beside the weights, and the terms
+            in a README.md where there is none; or another that the family is written in, such as
+            torchvision or authors.
 
     Raises:
         ConfigError: the model has no card, or its family is not in that format.
@@ -56,6 +58,10 @@ def save(
     weights.parent.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(dest / name, json.dumps(content, indent=2) + "\n")
+    page = dest / "README.md"
+    told = alone or page.exists() or format not in ("timm", "transformers")
+    if not told and lineage(model.card):
+        write_text(page, readme(model.card))
     put = write_arrays if weights.suffix == ".npz" else write
     put(weights, tensors)
     verify(model, dest, alone=alone)

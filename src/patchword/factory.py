@@ -11,6 +11,7 @@ import torch
 from patchword import adapters, models
 from patchword.config import dump, parse
 from patchword.data.frame import Frame
+from patchword.data.pixels import Pixels
 from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier, classifier
 from patchword.predictor import Card
@@ -111,6 +112,7 @@ def describe(
         config=dump(replace(settings, image_size=size, in_chans=in_chans)),
         num_classes=num_classes,
         preprocessing=preprocessing(held.PREPROCESSING, size, in_chans),
+        pixels=contract(Pixels(), in_chans),
     )
 
 
@@ -143,6 +145,11 @@ def preprocessing(base: Frame, size: tuple[int, int], channels: int) -> Frame:
     if channels != len(mean):
         mean, std = ((sum(v) / len(v),) * channels for v in (mean, std))
     return replace(base, image_size=size, crop=crop, mean=mean, std=std)
+
+
+def contract(base: Pixels, channels: int) -> Pixels:
+    """Fit a pixel contract to grey or coloured images; other channels are bands, to be stated."""
+    return replace(base, channels=channels, bands=None) if channels in (1, 3) else base
 
 
 def build(card: Card) -> Classifier:

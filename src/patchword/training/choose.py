@@ -78,10 +78,12 @@ def choose(request: Request) -> Chosen:
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
+    size = request.image_size or recipe.image_size or _last(recipe)
+    sized = replace(request, image_size=size)
     if start is None:
-        card = _card(request, name, picked, pixels, data, recipe)
+        card = _card(sized, picked, pixels, data, recipe)
     else:
-        start = adapted(start, request, recipe.image_size or _last(recipe), data.train)
+        start = adapted(start, sized, data.train)
         card = _regularised(start.card, recipe)
     card = replace(card, kind=data.train.kind, scale=scale_of(data.train), pixels=pixels)
     tried(card)
@@ -95,7 +97,7 @@ def choose(request: Request) -> Chosen:
 
 def opened(request: Request, pixels: Pixels) -> Data:
     """Open the data of a request."""
-    return open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
+    return open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
 
 
 def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
@@ -114,7 +116,7 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
         return data, ()
     if not 0 < request.holdout < 1:
         raise DataError(f"--holdout is {request.holdout}; wanted: a share between 0 and 1")
-    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.seed)
+    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.views)
     train, validation = Subset(data.train, kept), Subset(data.train, held)
     words = f"{len(held):,} training pictures are held out as validation pictures (--holdout)"
     return replace(data, train=train, validation=validation), (words,)
@@ -158,14 +160,13 @@ def _workers(request: Request, found: Found, data: Data) -> int:
     return 0 if found.same_size and max(found.size) <= 64 else max(min(cores - 1, 8), 0)
 
 
-def _card(
-    request: Request, name: str, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe
-) -> Card:
+def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe) -> Card:
+    name = request.model or picked.model
     own = picked.image_size if request.model is None else None
     card = describe(
         with_token(name) if request.token else name,
         num_classes=len(data.train.classes),
-        image_size=request.image_size or recipe.image_size or _last(recipe) or own,
+        image_size=request.image_size or own,
         in_chans=pixels.channels,
     )
     base = card.preprocessing

@@ -25,7 +25,7 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         settings.recipe,
         chosen.card.preprocessing,
         steps=settings.steps,
-        seed=settings.request.seed,
+        seed=settings.request.views,
         workers=settings.workers,
         device=torch.device(settings.device),
     )

@@ -62,7 +62,7 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         *(f"init      {line}" for line in (chosen.start.words if chosen.start else ())),
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
         f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, "
-        f"seed {settings.request.seed}",
+        f"seed {settings.request.seeds}",
         *resolution(settings),
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",

@@ -62,9 +62,7 @@ def restored(request: Request) -> Start | None:
     return Start(request.init, model, report)
 
 
-def adapted(
-    start: Start, request: Request, image_size: tuple[int, int] | None, source: Source
-) -> Start:
+def adapted(start: Start, request: Request, source: Source) -> Start:
     """Adapt a trained model to the images that are asked for and to the data's classes.
 
     The head keeps its rows of classes of equal names. One whose classes have no names is kept
@@ -73,7 +71,6 @@ def adapted(
     Args:
         start: as it was found.
         request: what is asked for.
-        image_size: where the request has none; None: the model's own.
         source: of the training pictures; a head that answers otherwise than they say is not kept.
 
     Raises:
@@ -93,7 +90,7 @@ def adapted(
         made, changes = adapt(
             model,
             name=None if name == card.model else name,
-            image_size=request.image_size or image_size,
+            image_size=request.image_size,
             classes=classes,
         )
     nameless = (
