@@ -250,7 +250,9 @@ def evaluate(
         protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
             regression of values. Further ones: calibration, of the model's own answers;
             corruptions or shifts, of its answers to disturbed pictures; real or variant, against
-            other labels and pictures of its classes; fewshot, linear or knn, of its features.
+            other labels and pictures of its classes; tta, of its answers to several views of each
+            picture; fewshot, linear or knn, of its features;
+            finetune, of the whole model taught each set.
         split: of the data; auto is test where there is one, else validation; all is every picture.
         settings: changes to the protocol by path, as in shots=[1,5].
         out: where to write; the run if not said, nowhere for a model that is no run.
@@ -274,6 +276,7 @@ def predict(
     run: str | PathLike[str],
     *pictures: str,
     top: int = 3,
+    views: Sequence[str] = (),
     json: bool = False,
     device: str = "auto",
 ) -> list[Prediction]:
@@ -283,12 +286,13 @@ def predict(
         run: a run, or a folder or file that holds a model.
         pictures: files, folders and globs.
         top: how many classes to name.
+        views: of each picture, averaged at their cost: flip, crops (five), scale=1.2 (closer).
         json: print JSON lines.
         device: cpu, cuda, mps, or auto.
     """
     from patchword.training.use import predictions
 
-    return list(predictions(Path(run), pictures, top=top, device=device))
+    return list(predictions(Path(run), pictures, top=top, device=device, views=views))
 
 
 def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]:

@@ -7,6 +7,8 @@ Reference  github.com/google-research/vision_transformer, vit_jax/models_vit.py;
 Departures none
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -58,15 +60,18 @@ class Classifier(nn.Module):
             name: head(part) for (name, head), part in zip(self.head.items(), parts, strict=True)
         }
 
-    def predictor(self) -> Predictor:
+    def predictor(self, views: Sequence[str] = ()) -> Predictor:
         """Return what answers pictures: the model with its preprocessing and its names.
+
+        Args:
+            views: of each picture, over which probabilities are averaged: flip, crops, scale=1.2.
 
         Raises:
             ConfigError: the model was put together by hand and has no card.
         """
         if self.card is None:
             raise ConfigError("this model has no card: make it with create_model, or load it")
-        return Predictor(self, self.card)
+        return Predictor(self, self.card, views)
 
 
 def classifier(backbone: Backbone, num_classes: int, *, pretraining: bool = False) -> Classifier:

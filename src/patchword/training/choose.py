@@ -13,11 +13,12 @@ from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, l
 from patchword.data.quarantine import leave_out
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
-from patchword.errors import ConfigError, DataError, ImageError
-from patchword.factory import build, config, describe, regularised, with_token
+from patchword.errors import ConfigError, DataError, ImageError, ShapeError
+from patchword.factory import build, config, describe, regularised, sides, with_token
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.little import noted
 from patchword.training.objectives import fitting
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.start import Start, adapted, restored
@@ -77,7 +78,8 @@ def choose(request: Request) -> Chosen:
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
-    sized = replace(request, image_size=request.image_size or recipe.image_size)
+    size = request.image_size or recipe.image_size or _last(recipe)
+    sized = replace(request, image_size=size)
     if start is None:
         card = _card(sized, picked, pixels, data, recipe)
     else:
@@ -85,8 +87,11 @@ def choose(request: Request) -> Chosen:
         card = _regularised(start.card, recipe)
     card = replace(card, kind=data.train.kind, scale=scale_of(data.train), pixels=pixels)
     tried(card)
+    resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
+    if recipe.patience is not None and data.validation is None:
+        raise ConfigError("patience needs pictures to look at: hold some out, as in --holdout 0.1")
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught, *noted(data, recipe))
     return Chosen(data, census, card, recipe, workers, reasons, teacher, start)
 
 
@@ -129,8 +134,8 @@ def _recipe(
     recipe = overridden(recipe, request)
     if recipe.frozen and request.init is None:
         raise ConfigError(
-            f"recipe {name} leaves {recipe.frozen:.0%} of the backbone as it is: name weights to "
-            "start from with --init"
+            f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
+            "from with --init"
         )
     return recipe, (*reasons, f"recipe {name}")
 
@@ -157,10 +162,9 @@ def _workers(request: Request, found: Found, data: Data) -> int:
 
 def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe) -> Card:
     name = request.model or picked.model
-    name = with_token(name) if request.token else name
     own = picked.image_size if request.model is None else None
     card = describe(
-        name,
+        with_token(name) if request.token else name,
         num_classes=len(data.train.classes),
         image_size=request.image_size or own,
         in_chans=pixels.channels,
@@ -170,6 +174,10 @@ def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Re
         base = measured(data.train, base)
     card = replace(card, classes=data.train.classes, preprocessing=base)
     return _regularised(card, recipe)
+
+
+def _last(recipe: Recipe) -> tuple[int, int] | None:
+    return sides(recipe.resolution[-1][1]) if recipe.resolution else None
 
 
 def _regularised(card: Card, recipe: Recipe) -> Card:
@@ -184,9 +192,25 @@ def tried(card: Card) -> None:
     Raises:
         ShapeError: it cannot.
     """
-    shape = (1, len(card.preprocessing.mean), *card.preprocessing.image_size)
+    _look(card, card.preprocessing.image_size)
+
+
+def resized(card: Card, recipe: Recipe) -> None:
+    """Make sure that a network can read the other sizes that a recipe shows it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    for _, side in recipe.resolution:
+        try:
+            _look(card, (side, side))
+        except ShapeError as error:
+            raise ConfigError(f"resolution: {card.model} cannot change size: {error}") from None
+
+
+def _look(card: Card, size: tuple[int, int]) -> None:
     with torch.device("meta"):
-        build(card).eval()(torch.empty(shape))
+        build(card).eval()(torch.empty(1, len(card.preprocessing.mean), *size))
 
 
 def measured(source: Source, base: Frame, limit: int = 1000) -> Frame:

@@ -145,6 +145,8 @@ class Job:
                 watch=Progress(settings.steps),
                 stop=stop,
             )
+        if state.step < settings.steps:
+            self.say(f"stopped   at step {state.step:,}: no better score in {state.stale} looks")
         self.finish(state, model, feed)
 
     def judged(self) -> dict[str, Judged]:

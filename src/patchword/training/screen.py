@@ -63,12 +63,21 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
         f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, "
         f"seed {settings.request.seeds}",
+        *resolution(settings),
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
         *(f"noticed   {line}" for line in noticed(chosen.data, splits)),
         f"writing   {out}",
     ]
+
+
+def resolution(settings: Settings) -> list[str]:
+    """Say from which step on the training's pictures have which size, where it changes."""
+    steps = [
+        f"{s}x{s} from step {round(a * settings.steps):,}" for a, s in settings.recipe.resolution
+    ]
+    return [f"sizes     {', '.join(steps)}"] if steps else []
 
 
 def noticed(data: Data, census: Mapping[str, SplitCensus | None]) -> list[str]:
