@@ -4,12 +4,13 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from patchword.checkpoints import load
@@ -85,16 +86,9 @@ def checkup(
     Raises:
         DataError: there is no data that is understood, or nothing in it can be read.
     """
-
-    def reopened(pixels: Pixels) -> Data:
-        return open_data(data, pixels=pixels, seed=0, columns=columns, strays=True)
-
-    opened = reopened(Pixels())
+    opened = _opened(data, columns, Pixels())
     examined = examine(opened, workers=workers, watch=watch)
-    rows = np.flatnonzero(examined.readable & ~examined.constant)
-    if not rows.size:
-        said = next((row.error for row in examined.rows if row.error), "all are of one colour")
-        raise DataError(f"no picture of {data} shows anything: {said}")
+    rows = _showing(examined, data)
     same = duplicates.exact(examined)
     groups = (*same, *duplicates.near(examined, same, watch=watch))
     rows = rows[np.isin(examined.labels[rows], opened.train.labels)]  # strays are told apart
@@ -103,8 +97,8 @@ def checkup(
         if run is None:
             vectors, by = _small_copies(examined, rows), "the pictures themselves, made small"
         else:
-            vectors, by = _features(reopened, run, workers, device), f"features of {run}"
-            vectors = vectors[torch.from_numpy(rows)]
+            every = _features(partial(_opened, data, columns), run, workers, device)
+            vectors, by = every[torch.from_numpy(rows)], f"features of {run}"
         found = suspects(vectors, examined.labels[rows], len(opened.train.classes))
         words = _said(found, by, model=run is not None)
     findings = of_pictures(examined, groups, found, rows)
@@ -118,6 +112,19 @@ def checkup(
         omitted=OMITTED.get(opened.train.kind, ()),
         quarantine=tuple(quarantined(examined, findings)),
     )
+
+
+def _showing(examined: Examined, data: str | Path) -> Int64[np.ndarray, " rows"]:
+    """Return the pictures on which there is something."""
+    rows = np.flatnonzero(examined.readable & ~examined.constant)
+    if not rows.size:
+        said = next((row.error for row in examined.rows if row.error), "all are of one colour")
+        raise DataError(f"no picture of {data} shows anything: {said}")
+    return rows
+
+
+def _opened(data: str | Path, columns: Sequence[str], pixels: Pixels) -> Data:
+    return open_data(data, pixels=pixels, seed=0, columns=columns, strays=True)
 
 
 def _census(examined: Examined) -> dict[str, SplitCensus]:

@@ -56,12 +56,7 @@ def choose(request: Request) -> Chosen:
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
-    grey = all(mode in GREY for mode, _ in census.train.modes)
-    said = any(
-        setting.startswith(("pixels.channels=", "pixels.bands=")) for setting in request.settings
-    )
-    channels = 1 if grey and not said else pixels.channels
-    channels = len(start.card.preprocessing.mean) if start else channels
+    channels = _channels(request, pixels, census, start)
     if channels != pixels.channels:
         pixels = replace(pixels, channels=channels)
         data, _ = left_out(opened(request, pixels), request)
@@ -70,7 +65,7 @@ def choose(request: Request) -> Chosen:
         pictures=len(data.train),
         size=census.train.median,
         same_size=census.train.smallest == census.train.largest,
-        grey=grey,
+        grey=is_grey(census),
         accelerator=device(request.device).type != "cpu",
     )
     picked = pick(found)
@@ -93,6 +88,19 @@ def choose(request: Request) -> Chosen:
         raise ConfigError("patience needs pictures to look at: hold some out, as in --holdout 0.1")
     reasons = (*data.notes, *left, *held, *reasons, *changes, *taught, *noted(data, recipe))
     return Chosen(data, census, card, recipe, workers, reasons, teacher, start)
+
+
+def is_grey(census: Census) -> bool:
+    """Tell whether the training pictures have no colour."""
+    return all(mode in GREY for mode, _ in census.train.modes)
+
+
+def _channels(request: Request, pixels: Pixels, census: Census, start: Start | None) -> int:
+    """Read what a trained model reads; else one channel of grey pictures, if no other is said."""
+    if start is not None:
+        return len(start.card.preprocessing.mean)
+    said = any(s.startswith(("pixels.channels=", "pixels.bands=")) for s in request.settings)
+    return 1 if is_grey(census) and not said else pixels.channels
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
