@@ -12,9 +12,8 @@ from patchword import adapters, models
 from patchword.adaptation import adapt
 from patchword.config import dump, parse, read_json
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import build, family, preprocessing, sides
-from patchword.heads.classify import Classifier
-from patchword.identify import identify, named, of_library
+from patchword.factory import Model, build, family, preprocessing, sides
+from patchword.identify import identify, named, of_library, pixelwise
 from patchword.predictor import Card
 from patchword.weights import fill
 from patchword.weights.configs import (
@@ -51,8 +50,8 @@ def load(
     in_chans: int | None = None,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
-) -> Classifier:
-    """Load a trained classifier.
+) -> Model:
+    """Load a trained model.
 
     What was left aside, made new, resampled or assumed is logged, and stands in the card's
     provenance.
@@ -89,7 +88,7 @@ def load(
     return adapted.eval()
 
 
-def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Classifier, Report]:
+def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Model, Report]:
     """Return a model as it was saved, and what is to be said of it."""
     path, found_at = Path(source), hub_id(str(source))
     if found_at is not None and not path.exists():
@@ -105,7 +104,11 @@ def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Cl
         card, tensors = _read_folder(path, model)
         loaded = build(card)
         if loaded.state_dict().keys() != tensors.keys():
-            tensors, _ = named(tensors, card.model, loaded.backbone.config)
+            tensors = (
+                named(tensors, card.model, loaded.backbone.config)[0]
+                if card.head is None
+                else pixelwise(tensors, card)
+            )
     elif str(source).partition(":")[0] in adapters.LIBRARIES and not path.exists():
         card, tensors = of_library(adapters.trained(str(source)), str(source))
         loaded = build(card)

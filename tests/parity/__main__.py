@@ -13,9 +13,11 @@ import time
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import ModuleType
 
-from patchword import catalogue, models
+from patchword import catalogue, heads, models
 from patchword.catalogue import Agreement, Figures
+from patchword.factory import list_models
 from patchword.files import write_text
 from tests.parity import goldens, page
 from tests.parity.compare import affordable, compare
@@ -37,13 +39,17 @@ def main() -> int:
 
 def counts(pattern: str) -> int:
     """Count the names of a pattern anew, and keep what else is known of them."""
-    known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
-    for name in models.index():
-        if fnmatchcase(name, pattern):
-            parity = known[name].parity if name in known else {}
-            known[name] = replace(catalogue.count(name), parity=parity)
-    keep(known)
-    page.write(known)
+    stored = catalogue.stored()
+    for room in (models, heads):
+        names = [name for name in list_models() if name in room.index()]
+        known = {name: figures for name, figures in stored.items() if name in names}
+        for name in names:
+            if fnmatchcase(name, pattern):
+                parity = known[name].parity if name in known else {}
+                known[name] = replace(catalogue.count(name), parity=parity)
+        keep(known, room)
+        if room is models:
+            page.write(known)
     return 0
 
 
@@ -66,10 +72,10 @@ def measure(pattern: str) -> int:
     return int(failed > 0)
 
 
-def keep(known: dict[str, Figures]) -> None:
-    """Write the figures of all models, in order of their names."""
+def keep(known: dict[str, Figures], room: ModuleType = models) -> None:
+    """Write the figures of a room's models, in order of their names."""
     plain = {name: asdict(known[name]) for name in sorted(known)}
-    write_text(catalogue.store(), json.dumps(plain, indent=1) + "\n")
+    write_text(catalogue.store(room), json.dumps(plain, indent=1) + "\n")
 
 
 def from_peers(name: str) -> dict[str, Agreement]:

@@ -22,8 +22,8 @@ from patchword.diagnosis.findings import Finding, Remark, of_classes, of_picture
 from patchword.diagnosis.labels import TRUSTED, Suspects, suspects
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError
+from patchword.factory import as_classifier
 from patchword.files import replacing
-from patchword.heads.classify import Classifier
 from patchword.predictor import normalise
 
 WIDTH = 64  # principal axes of the small copies that labels are judged by
@@ -120,7 +120,7 @@ def _small_copies(examined: Examined, rows: np.ndarray) -> Float32[Tensor, "n d"
 @torch.inference_mode()
 def _features(data: str | Path, run: Path, device: str) -> Float32[Tensor, "n d"]:
     """Return what a model's head would read of every picture, in the order of the pass."""
-    model: Classifier = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     card = model.card
     assert card is not None
     opened = open_data(data, pixels=card.pixels, seed=0, strays=True)

@@ -346,6 +346,7 @@ class BEiT(Backbone):
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.pool == "mean" else norms
         self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.multiple = c.patch_size
         self.width, self.head_std = c.embed_dim, 2e-5  # 0.02, scaled down by the authors' script
         self.apply(truncated)
         for depth, block in enumerate(self.blocks, start=1):

@@ -8,7 +8,7 @@ from patchword.engine.average import Average
 from patchword.engine.loop import Plan
 from patchword.engine.optimizers import optimizer
 from patchword.engine.state import State
-from patchword.factory import build
+from patchword.factory import as_classifier, build
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.tasks.classify import Supervised
@@ -69,7 +69,7 @@ def make_state(card: Card, settings: Settings) -> State[Supervised | Distill]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
-        model = build(card)
+        model = as_classifier(build(card))
         if settings.request.init is not None:
             model = start_from(settings.request.init, model, card)
     recipe = settings.recipe
@@ -88,7 +88,9 @@ def start_from(source: str, model: Classifier, card: Card) -> Classifier:
         WeightsError: it is another network.
     """
     trained, _ = adapt(
-        load(source), image_size=card.preprocessing.image_size, num_classes=card.num_classes
+        as_classifier(load(source)),
+        image_size=card.preprocessing.image_size,
+        num_classes=card.num_classes,
     )
     fill(model, trained.state_dict())
     return model

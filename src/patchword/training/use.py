@@ -11,7 +11,7 @@ from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError, ImageError
-from patchword.heads.classify import Classifier
+from patchword.factory import as_classifier
 from patchword.results import Prediction
 
 BATCH = 64
@@ -46,7 +46,7 @@ def predictions(
 ) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
-    model: Classifier = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     predictor = model.predictor()
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
