@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from patchword.results import Converted, Prediction, TrainedRun
+from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 if TYPE_CHECKING:
     from patchword.diagnosis.visit import Diagnosis
@@ -39,7 +39,7 @@ def models(
     if not names:
         raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
     if pretrained:
-        from patchword.pretrained import rows
+        from patchword.sources import rows
 
         return rows(names)
     return catalogue.rows(names)
@@ -84,8 +84,7 @@ def convert(
     )
     save(adapted, Path(dest), format=format)
     assert adapted.card is not None
-    said = (*report.lines, *changes.lines)
-    count = len(adapted.state_dict())
+    said, count = (*report.lines, *changes.lines), len(adapted.state_dict())
     return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
@@ -103,6 +102,7 @@ def train(
     image_size: int | tuple[int, int] | None = None,
     holdout: float | None = None,
     seed: int = 0,
+    view_seed: int | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     workers: int | None = None,
     device: str = "auto",
@@ -127,7 +127,7 @@ def train(
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
-        recipe: vit, deit, deit_distilled or tiny.
+        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, vit_finetune or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
@@ -135,11 +135,13 @@ def train(
         image_size: side, or rows and columns, in pixels.
         holdout: share of the training pictures, from 0 to 1, to hold out and choose by.
         seed: of the training.
+        view_seed: of what is seen (splits, order, augmentation, mixing), the same as seed if not
+            said; runs that share it and differ in seed share a teacher's answers.
         precision: of matrix products; auto measures which is faster.
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
-        init: a run, folder or file of weights to start from.
+        init: a run, folder or file of weights to start from, adapted to these images and classes.
         teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.
@@ -170,6 +172,7 @@ def train(
         image_size=None if image_size is None else sides(image_size),
         holdout=holdout,
         seed=seed,
+        view_seed=view_seed,
         precision=precision,
         workers=workers,
         device=device,
@@ -287,3 +290,50 @@ def predict(
     from patchword.training.use import predictions
 
     return list(predictions(Path(run), pictures, top=top, device=device))
+
+
+def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]:
+    """Say what a model inherits from data, weights and code, as far as it is known.
+
+    Args:
+        run: a run, or whatever else holds a model.
+        json: print JSON lines.
+    """
+    from patchword.training.use import inherited
+
+    return inherited(fspath(run))
+
+
+def inspect(
+    run: str | PathLike[str],
+    *pictures: str,
+    out: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    checks: bool = False,
+    device: str = "auto",
+    json: bool = False,
+) -> Inspected:
+    """Look inside a trained model: what it attends to, has learnt and gets wrong, as one page.
+
+    The page needs no network; its figures are also written one by one, beside it.
+
+    Args:
+        run: a run, or a folder or file that holds a model.
+        pictures: files, folders and globs, of which 16 are shown; held-out ones of the run's own
+            data if not said, mistakes and near misses among them.
+        out: the folder of the page; the run if not said, inspect/NAME for a model that is no run.
+        against: another model, to set beside it.
+        checks: measure whether the maps are faithful; first says how long that will take.
+        device: cpu, cuda, mps, or auto.
+        json: print JSON.
+    """
+    from patchword.portrait.look import inspect as look
+
+    return look(
+        Path(run),
+        pictures,
+        out=None if out is None else Path(out),
+        against=None if against is None else Path(against),
+        checks=checks,
+        device=device,
+    )

@@ -14,6 +14,7 @@ from patchword.errors import ConfigError, WeightsError, suggest
 from patchword.factory import Model, formats
 from patchword.files import write_text
 from patchword.identify import named, pixelwise
+from patchword.lineage import lineage, readme
 from patchword.predictor import Card
 from patchword.weights import Format
 from patchword.weights.arrays import write_arrays
@@ -34,8 +35,9 @@ def save(
         model: as trained or loaded.
         dest: a folder, made where it is missing, for `model.safetensors` and `config.json`
             beside it; or a file of weights alone, `.safetensors` or `.pth`.
-        format: ours; timm or transformers, with their config beside the weights; or another
-            that the family is written in, such as torchvision or authors.
+        format: ours; timm or transformers, with their config beside the weights, and the terms
+            in a README.md where there is none; or another that the family is written in, such as
+            torchvision or authors.
 
     Raises:
         ConfigError: the model has no card, or its family is not in that format.
@@ -55,6 +57,10 @@ def save(
     weights.parent.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(dest / name, json.dumps(content, indent=2) + "\n")
+    page = dest / "README.md"
+    told = alone or page.exists() or format not in ("timm", "transformers")
+    if not told and lineage(model.card):
+        write_text(page, readme(model.card))
     put = write_arrays if weights.suffix == ".npz" else write
     put(weights, tensors)
     verify(model, dest, alone=alone)

@@ -11,6 +11,7 @@ import torch
 from patchword import adapters, heads, models
 from patchword.config import dump, parse
 from patchword.data.frame import Frame
+from patchword.data.pixels import Pixels
 from patchword.errors import ConfigError, suggest
 from patchword.heads.classify import Classifier, classifier
 from patchword.heads.dense import Dense, Design
@@ -140,6 +141,7 @@ def describe(
         head=None if design is None else dump(design.head),
         num_classes=count,
         preprocessing=framed if design is None else replace(framed, crop=1.0),
+        pixels=contract(Pixels(), in_chans),
     )
 
 
@@ -199,6 +201,11 @@ def preprocessing(base: Frame, size: tuple[int, int], channels: int) -> Frame:
     if channels != len(mean):
         mean, std = ((sum(v) / len(v),) * channels for v in (mean, std))
     return replace(base, image_size=size, crop=crop, mean=mean, std=std)
+
+
+def contract(base: Pixels, channels: int) -> Pixels:
+    """Fit a pixel contract to grey or coloured images; other channels are bands, to be stated."""
+    return replace(base, channels=channels, bands=None) if channels in (1, 3) else base
 
 
 def build(card: Card) -> Model:

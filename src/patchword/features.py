@@ -69,6 +69,8 @@ class Backbone(nn.Module, ABC):
         width: channels of `Features.pooled`.
         readouts: names of the equal parts of `pooled` that have a head each; one, but for
             networks with a distillation token.
+        class_tokens: how many of the first prefix tokens of `final` `pooled` is read from; at 0 it
+            is a mean over cells.
         head_std: deviation of the weights of a fresh linear head; at 0 all scores start equal.
         norm: the last norm, between the last block and `final`. DINO's probe and others that
             read earlier levels of the same width through it apply it themselves.
@@ -82,6 +84,7 @@ class Backbone(nn.Module, ABC):
     levels: tuple[Level, ...]
     width: int
     readouts: tuple[str, ...] = ("label",)
+    class_tokens: int = 0
     head_std: float = 0.0
     norm: nn.Module
     multiple: int = 1

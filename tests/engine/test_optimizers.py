@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 
-from patchword.engine.optimizers import Optim, groups, optimizer
-from tests.engine.small import classify
+from patchword.engine.loop import step
+from patchword.engine.optimizers import Optim, freeze, groups, optimizer
+from patchword.engine.state import State
+from tests.engine.small import ALL_AT_ONCE, classify, feed, plan
 
 DECAY, LAYER = 0.3, 0.5
 
@@ -56,6 +58,24 @@ def test_what_is_frozen_is_left_out():
     task = classify()
     task.model.backbone.stem.requires_grad_(False)
     assert not any(".stem." in name for name in sorted_parameters(task))
+
+
+@pytest.mark.parametrize(("share", "names"), [(0.5, ("stem.", "blocks.0.")), (1.0, ("",))])
+def test_a_frozen_part_is_the_same_after_a_step_and_computes_as_in_evaluation(share, names):
+    task = classify(ALL_AT_ONCE)
+    backbone = task.model.backbone
+    frozen = freeze(backbone.spine(), share)
+    made = optimizer(Optim(lr=0.1), task, backbone.spine(), 8)
+    state = State(task, made, None, frozen)
+    before = copy.deepcopy(task.state_dict())
+    step(state, next(feed(ALL_AT_ONCE)(0)), plan(ALL_AT_ONCE))
+    for name, tensor in task.state_dict().items():
+        place = name.removeprefix("model.backbone.")
+        still = name.startswith("model.backbone.") and place.startswith(names)
+        assert torch.equal(tensor, before[name]) == still, name
+    assert {part.training for part in frozen} == {False} and task.model.head.training
+    stochastic = [m for part in frozen for m in part.modules() if isinstance(m, torch.nn.Dropout)]
+    assert stochastic and not any(module.training for module in stochastic)
 
 
 def test_the_peak_rate_may_grow_with_the_batch():

@@ -103,8 +103,8 @@ def test_each_head_looks_at_the_cells_and_that_sums_to_one(config):
     with record(backbone) as seen:
         backbone(images(), taps=("final",))
     weights = seen["blocks.2.attn.attend"]
-    prefix = backbone.stem.count
-    cells = weights[:, :, 0, prefix:] if prefix else weights.mean(dim=2)
+    prefix, read = backbone.stem.count, len(config.prefix)
+    cells = (weights[:, :, :read] if read else weights).mean(dim=2)[..., prefix:]
     expected = cells / cells.sum(dim=-1, keepdim=True)
     torch.testing.assert_close(found.flatten(2), expected)
 

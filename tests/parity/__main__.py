@@ -8,21 +8,24 @@ python -m tests.parity FOLDER          the authors' own tensors in a folder of g
 
 import argparse
 import json
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
 from patchword import catalogue, heads, models
-from patchword.catalogue import Agreement, Figures
+from patchword.catalogue import Figures
 from patchword.factory import list_models
 from patchword.files import write_text
-from tests.parity import goldens, page
-from tests.parity.compare import affordable, compare
-
-SHARED = Path(__file__).parents[3] / "shared" / "goldens"
+from tests.parity import families, goldens, page
+from tests.parity.agreement import from_goldens, look
 
 
 def main() -> int:
@@ -47,74 +50,49 @@ def counts(pattern: str) -> int:
             if fnmatchcase(name, pattern):
                 parity = known[name].parity if name in known else {}
                 known[name] = replace(catalogue.count(name), parity=parity)
-        keep(known, room)
-        if room is models:
-            page.write(known)
+        record(known, room)
     return 0
 
 
 def measure(pattern: str) -> int:
-    """Compare the names of a pattern, keep what came out, and write the page."""
+    """Compare the names of a pattern, keep what came out, and write the pages."""
     start, failed = time.monotonic(), 0
     known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
     names = [name for name in models.index() if fnmatchcase(name, pattern)]
     authors = from_goldens({models.index()[name] for name in names})
-    for name in names:
-        figures = catalogue.count(name)
-        found = {**authors.get(models.index()[name], {}), **from_peers(name)}
-        known[name] = replace(figures, parity=found)
-        keep(known)
-        page.write(known)
-        for line in page.lines(name, known[name]):
-            print(line, flush=True)
-        failed += sum(not agreement.passed for agreement in found.values())
+    workers = os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting = {pool.submit(look, name): name for name in dearest_first(names)}
+        for done in as_completed(waiting):
+            name, fault = waiting[done], done.exception()
+            if fault is not None:
+                print(f"{name} FAILED: {type(fault).__name__}: {fault}", flush=True)
+                failed += 1
+                continue
+            figures, live = done.result()
+            found = {**authors.get(models.index()[name], {}), **live}
+            known[name] = replace(figures, parity=found)
+            record(known)
+            for line in page.lines(name, known[name]):
+                print(line, flush=True)
+            failed += sum(not agreement.passed for agreement in found.values())
     print(f"{len(names)} models, {failed} failed, {time.monotonic() - start:.0f} s")
     return int(failed > 0)
 
 
-def keep(known: dict[str, Figures], room: ModuleType = models) -> None:
-    """Write the figures of a room's models, in order of their names."""
+def dearest_first(names: list[str]) -> list[str]:
+    """Order names by their work, so that no long one is left to the end."""
+    known = catalogue.stored()
+    return sorted(names, key=lambda name: -known[name].macs if name in known else 0)
+
+
+def record(known: dict[str, Figures], room: ModuleType = models) -> None:
+    """Write the figures of a room's models, in order of their names, and the pages of `models`."""
     plain = {name: asdict(known[name]) for name in sorted(known)}
     write_text(catalogue.store(room), json.dumps(plain, indent=1) + "\n")
-
-
-def from_peers(name: str) -> dict[str, Agreement]:
-    """Hold a model against its live references."""
-    return {
-        row.reference: Agreement(
-            logits=row.logits,
-            features=row.features,
-            gradients=row.gradients,
-            parameters=row.parameters[1],
-            run_at=row.run_at,
-            passed=row.passed,
-            measured=page.measured(),
-        )
-        for row in compare(name, affordable(name))
-    }
-
-
-def from_goldens(families: set[str]) -> dict[str, dict[str, Agreement]]:
-    """Hold families against their authors' tensors: the worst of each family's goldens."""
-    found: dict[str, dict[str, Agreement]] = {}
-    for folder in sorted(SHARED.glob("*")):
-        for name in goldens.names(folder):
-            family = goldens.family_of(name)
-            if family not in families or family is None:
-                continue
-            verdict = goldens.check(folder, name)
-            if verdict.share is None or verdict.outcome == "unofficial":
-                continue
-            agreement = Agreement(
-                logits=verdict.share,
-                run_at=name,
-                passed=verdict.outcome == "pass",
-                measured=page.measured(),
-            )
-            worst = found.get(family, {}).get("authors", agreement)
-            if (not agreement.passed, agreement.logits) >= (not worst.passed, worst.logits):
-                found[family] = {"authors": agreement}
-    return found
+    if room is models:
+        page.write(known)
+        families.write(known)
 
 
 def golden_table(folder: Path) -> int:

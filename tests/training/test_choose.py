@@ -175,8 +175,8 @@ def test_what_is_measured_leaves_no_trace(monkeypatch):
     assert settings.steps > 10
     assert torch.equal(state, torch.random.get_rng_state())
     fixed = replace(request, precision=settings.precision, minutes=None, epochs=1.0)
-    unmeasured = settle.make_state(found.card, settle.settle(fixed, choose(fixed), began=0.0))
-    weights = settle.make_state(found.card, settings).weights()
+    unmeasured = settle.make_state(found, settle.settle(fixed, choose(fixed), began=0.0))
+    weights = settle.make_state(found, settings).weights()
     assert all(torch.equal(weights[name], t) for name, t in unmeasured.weights().items())
 
 

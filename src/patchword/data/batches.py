@@ -113,7 +113,7 @@ class TrainBatches(Dataset[Batch]):
         return self.orders[epoch]
 
     def _cropped(self, address: Address) -> tuple[Tensor, Bool[np.ndarray, " b"]]:
-        if self.augment.crop_scale is None:
+        if not self.augment.cropped:
             return _framed(self.source, address.samples, self.frame)
         images, readable = _empty(self.source, address.samples, self.frame)
         for row, drawn in enumerate(draw_crops(address)):

@@ -32,6 +32,7 @@ class Stream(IntEnum):
     BALANCE = 12
     SHOTS = 16
     CORRUPT = 17
+    THREE_AUGMENT = 18
 
 
 class Address(NamedTuple):

@@ -138,6 +138,8 @@ def step(state: State[Any], batches: list[Any], plan: Plan) -> int:
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak"] * rate
     state.task.train()
+    for part in state.frozen:
+        part.eval()
     closure = partial(gradient, state, batches, plan)
     loss = state.optimizer.step(closure)  # pyright: ignore[reportArgumentType, reportCallIssue]
     state.step += 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from patchword.engine.average import Average
@@ -22,6 +22,7 @@ class State(Generic[T]):
     task: T
     optimizer: Optimizer
     average: Average | None = None
+    frozen: tuple[nn.Module, ...] = ()  # parts that stay as they are, statistics and all
     best: float | None = None  # highest score on the validation pictures so far
     step: int = 0  # steps that are done
     running: Tensor = field(init=False)  # sum of the losses since the last row of the log

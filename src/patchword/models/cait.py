@@ -27,6 +27,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     merge_heads,
     split_heads,
     truncated,
@@ -170,7 +171,7 @@ class TalkingHeads(Operator):
         return mix_heads(mix_heads(scores, self.proj_l.weight).softmax(-1), self.proj_w.weight)
 
 
-class TalkingHeadsAttention(nn.Module):
+class TalkingHeadsAttention(TokenMixer):
     """Self-attention between patches, with talking heads."""
 
     def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
@@ -194,6 +195,7 @@ class CaiT(Backbone):
     blocks are ViT's, asked for one query; the patches pass through them unchanged.
     """
 
+    class_tokens = 1
     silent = ("blocks.*.attn.attend.proj_l.bias",)
 
     def __init__(self, config: CaiTConfig) -> None:

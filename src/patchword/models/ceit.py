@@ -209,6 +209,8 @@ class LayerwiseClassAttention(nn.Module):
 class CeiT(Backbone):
     """A plain transformer over patches of a convolutional map, read by attention over layers."""
 
+    class_tokens = 1
+
     def __init__(self, config: CeiTConfig) -> None:
         super().__init__()
         c = self.config = config

@@ -30,6 +30,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     merge_heads,
     ramp,
     split_heads,
@@ -160,7 +161,7 @@ def along(
     return (slope[:, None, None] * offset + square[:, None, None] * offset**2).softmax(-1)
 
 
-class GPSA(nn.Module):
+class GPSA(TokenMixer):
     """Gated positional self-attention: a convolution at first."""
 
     def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
@@ -192,6 +193,7 @@ class ConViT(Backbone):
         ConfigError: no plain block is left to read the patches into the class token.
     """
 
+    class_tokens = 1
     silent = ("blocks.*.attn.attend.pos_proj.bias",)
 
     def __init__(self, config: ConViTConfig) -> None:

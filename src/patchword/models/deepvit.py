@@ -26,6 +26,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     admit,
     merge_heads,
     ramp,
@@ -149,7 +150,7 @@ def softmax(q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"]) -> Float[T
     return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(-1)
 
 
-class ReAttention(nn.Module):
+class ReAttention(TokenMixer):
     """Self-attention over all tokens, with re-attention (section 4.2)."""
 
     def __init__(self, config: DeepViTConfig) -> None:
@@ -214,6 +215,8 @@ class ConvPatchEmbed(PatchEmbed):
 
 class DeepViT(Backbone):
     """A ViT of which the deeper blocks mix their attention maps."""
+
+    class_tokens = 1
 
     def __init__(self, config: DeepViTConfig) -> None:
         super().__init__()

@@ -211,6 +211,8 @@ class LocalBlock(nn.Module):
 class LocalViT(Backbone):
     """A plain transformer with local feed-forwards, read by its class token."""
 
+    class_tokens = 1
+
     def __init__(self, config: LocalViTConfig) -> None:
         super().__init__()
         c = self.config = config

@@ -202,6 +202,7 @@ class PiT(Backbone):
         ]
         self.levels = (*stages, replace(stages[-1], name="final"))
         self.readouts = ("label", "distillation")[: len(c.prefix)]
+        self.class_tokens = len(c.prefix)
         self.width = c.embed_dim[-1] * len(c.prefix)
         self.head_std = (3 * c.embed_dim[-1]) ** -0.5  # of torch's uniform start, the authors'
 

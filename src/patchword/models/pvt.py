@@ -197,6 +197,8 @@ def stage(config: PVTConfig, number: int) -> Stage:
 class PVT(Backbone):
     """Stages of transformer blocks on ever coarser grids, the last one with a class token."""
 
+    class_tokens = 1
+
     def __init__(self, config: PVTConfig) -> None:
         super().__init__()
         c = self.config = config

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Grid, Operator, PatchEmbed, merge_heads
+from patchword.layers import Grid, Operator, PatchEmbed, TokenMixer, merge_heads
 from patchword.weights import Format, Rule, View
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuadraticConfig:
-    """Section 4.1 of the paper: BERT's layers, on the pixels of small pictures."""
+    """BERT's layers on small pictures: the sizes of runs/quadratic/run.sh and of train.py."""
 
     image_size: tuple[int, int] = (32, 32)  # rows, columns; any other works as well
     patch_size: int = 2  # pixels that are put side by side in a token
@@ -99,8 +99,9 @@ class Gaussian(Operator):
     def forward(
         self, rows: int, columns: int, v: Float[Tensor, "b 1 n e"]
     ) -> Float[Tensor, "b heads n e"]:
-        """Mix the same values by every head."""
-        return self.drop(self.weights(rows, columns, v)) @ v
+        """Mix the same values by every head, in one product over heads, cells and images."""
+        mixed = self.drop(self.weights(rows, columns, v))
+        return torch.einsum("hnm,bme->bhne", mixed[0], v[:, 0])
 
     def weights(
         self, rows: int, columns: int, v: Float[Tensor, "b 1 n e"]
@@ -115,7 +116,7 @@ class Gaussian(Operator):
         return (scaled.square().sum(-1) / -2).softmax(-1)[None].to(v.dtype)
 
 
-class QuadraticBlock(nn.Module):
+class QuadraticBlock(TokenMixer):
     """norm(x + attention), then norm(x + MLP): BERT's post-norm layer."""
 
     def __init__(self, config: QuadraticConfig) -> None:

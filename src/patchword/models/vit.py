@@ -251,6 +251,7 @@ class ViT(Backbone):
         self.levels, self.multiple = block_levels(c.depth, c.embed_dim, stride), c.patch_size
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
+        self.class_tokens = tokens if c.pool == "token" else 0
         self.width = c.embed_dim * len(self.readouts)
         self.apply(xavier if c.fresh == "xavier" else truncated)
         if c.fresh == "truncated":

@@ -17,6 +17,8 @@ class Recipe:
 
     name: str
     epochs: float = 300.0  # passes over the training pictures
+    steps: int | None = None  # optimizer steps, in the place of epochs
+    image_size: tuple[int, int] | None = None  # rows, columns to train at; None: the model's
     batch_size: int = 1024  # pictures per optimizer step, over all devices
     accumulate: int = 1  # slices that a step's pictures are computed in, to save memory
     optim: Optim = field(default_factory=Optim)
@@ -29,7 +31,9 @@ class Recipe:
     drop_path_rate: float = 0.0  # stochastic depth of the last block
     sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: classes equally often
     class_weights: Literal["none", "balanced"] = "none"  # balanced: classes cost equally much
+    class_loss: Literal["cross_entropy", "binary"] = "cross_entropy"  # binary: each class by itself
     value_loss: Literal["mse", "smooth_l1"] = "mse"  # of values, in deviations from their mean
+    frozen: float = 0.0  # share of the backbone's parts, the stem first, that stay as they are
     average: float | None = None  # decay of the moving average of the weights
     distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
 
@@ -46,5 +50,20 @@ class Recipe:
                 f"a batch of {self.batch_size} in {self.accumulate} slices cannot be mixed in "
                 "pairs; make each slice even, or turn mixing off"
             )
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"steps is {self.steps}; wanted: 1 or more, or null")
+        if not 0 <= self.frozen <= 1:
+            raise ConfigError(f"frozen is {self.frozen}; wanted: from 0 to 1")
+        if self.class_loss == "binary":
+            self._fit_binary()
         if not 0 < self.epochs < inf:
             raise ConfigError(f"epochs is {self.epochs}; wanted: a number above 0")
+
+    def _fit_binary(self) -> None:
+        """Refuse what the binary loss has no meaning for: a class is there, or it is not."""
+        for name, off in (("smoothing", 0.0), ("class_weights", "none"), ("distillation", None)):
+            if getattr(self, name) != off:
+                raise ConfigError(
+                    f"class_loss=binary asks of each class whether it is there: leave {name} out, "
+                    "or take class_loss=cross_entropy"
+                )

@@ -126,7 +126,7 @@ class Job:
     def run(self) -> None:
         """Train to the end, evaluate once, write the model and the report."""
         settings = self.settings
-        state = make_state(self.card, settings)
+        state = make_state(self.chosen, settings)
         feed = make_feed(self.chosen, settings)
         parameters = sum(p.numel() for p in state.task.parameters())
         for line in first_screen(self.chosen, settings, parameters, str(self.out)):

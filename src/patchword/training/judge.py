@@ -112,7 +112,7 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
         split: to score; auto is test where there is one, else validation, else train; all is all.
     """
     settings = stored(run) if (run / "config.json").exists() else None
-    seed = settings.request.seed if settings else 0
+    seed = settings.request.views if settings else 0
     columns = settings.request.columns if settings else ()
     if not places:
         if settings is None:

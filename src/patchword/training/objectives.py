@@ -7,6 +7,7 @@ from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.recipes.recipe import Recipe
+from patchword.tasks.binary import Binary
 from patchword.tasks.classify import Classify, Supervised
 from patchword.tasks.distill import Distill
 from patchword.tasks.multilabel import MultiLabel
@@ -19,7 +20,9 @@ def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised | Dis
         return Distill(model, recipe.distillation)
     if card.kind == "labels":
         return MultiLabel(model)
-    return Regress(model, recipe.value_loss) if card.kind == "values" else Classify(model)
+    if card.kind == "values":
+        return Regress(model, recipe.value_loss)
+    return Binary(model) if recipe.class_loss == "binary" else Classify(model)
 
 
 def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
@@ -30,6 +33,8 @@ def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """
     if recipe.distillation is not None and source.kind in ("labels", "values"):
         raise ConfigError(f"a teacher teaches classes, the data has {source.kind}: leave it out")
+    if recipe.class_loss == "binary" and source.kind != "class":
+        raise ConfigError(f"class_loss=binary is of classes, the data has {source.kind}")
     if source.kind != "values":
         if source.kind == "labels" and recipe.class_weights != "none":
             raise ConfigError("class_weights needs one class per picture; use sampling=balanced")

@@ -258,7 +258,7 @@ def facts(out: Path, chosen: Chosen, settings: Settings, model: Classifier) -> t
         ("recipe", settings.recipe.name),
         ("batch", f"{settings.recipe.batch_size}"),
         ("optimizer", f"{settings.recipe.optim.name}"),
-        ("seed", f"{settings.request.seed}"),
+        ("seed", settings.request.seeds),
         ("precision", settings.precision),
     ]
     libraries = ", ".join(f"{k} {v}" for k, v in machine["libraries"].items())

@@ -59,9 +59,10 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         ),
         f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
         f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
+        *(f"init      {line}" for line in (chosen.start.words if chosen.start else ())),
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
         f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, "
-        f"seed {settings.request.seed}",
+        f"seed {settings.request.seeds}",
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),

@@ -30,6 +30,7 @@ class Request:
     image_size: tuple[int, int] | None = None
     holdout: float | None = None  # share of the training pictures that are held out to choose by
     seed: int = 0
+    view_seed: int | None = None  # of splits, order, augmentation and mixing; None: `seed`
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int | None = None
     device: str = "auto"
@@ -43,13 +44,24 @@ class Request:
     settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "seed": 0, "workers": 0}
+        least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "workers": 0}
+        least |= {"seed": 0, "view_seed": 0}
         for name, low in least.items():
             value = getattr(self, name)
             open_ = isinstance(low, float)  # the number itself is out
             if value is not None and not (low < value < inf if open_ else low <= value):
                 wanted = f"above {low:g}" if open_ else f"{low} or more"
                 raise ConfigError(f"{words(name, value)}: wanted: {wanted}")
+
+    @property
+    def views(self) -> int:
+        """The seed of what is seen: two runs that share it see the same batches."""
+        return self.seed if self.view_seed is None else self.view_seed
+
+    @property
+    def seeds(self) -> str:
+        """Both seeds in words, where there are two."""
+        return str(self.seed) + ("" if self.view_seed is None else f", views {self.view_seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +114,7 @@ def words(name: str, value: Any) -> str:
 def overridden(recipe: Recipe, request: Request) -> Recipe:
     """Put what was asked for in place of the recipe's own."""
     if request.epochs is not None:
-        recipe = replace(recipe, epochs=request.epochs)
+        recipe = replace(recipe, epochs=request.epochs, steps=None)
     if request.batch_size is not None:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:

@@ -4,7 +4,7 @@ A `Format` is how one outside project names the tensors of one of our classifier
 rules that are read both ways, so every format that loads also saves.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from patchword.errors import WeightsError
 from patchword.weights.rules import Rule, rename
 
 Tensors = Mapping[str, Tensor]
+SHOWN = 8  # faults, in one line
 
 
 class Format:
@@ -102,7 +103,7 @@ class Format:
             elif not self.ignores(name):
                 unknown.append(name)
         if unknown:
-            raise WeightsError(f"not names of the {self.name} format: {', '.join(unknown)}")
+            raise WeightsError(f"not names of the {self.name} format: {listed(unknown)}")
         return {name: _joined(name, pieces) for name, pieces in parts.items()}
 
     def save(
@@ -222,8 +223,7 @@ def recognise(formats: Iterable[Format], names: Iterable[str], config: Any = Non
     strange = {f.name: [n for n in names if not f.knows([n], config)] for f in formats}
     nearest = min(strange, key=lambda name: len(strange[name]))
     raise WeightsError(
-        f"the tensors are of no known format; {nearest} does not know "
-        f"{', '.join(strange[nearest][:8])}{', ...' if len(strange[nearest]) > 8 else ''}"
+        f"the tensors are of no known format; {nearest} does not know {listed(strange[nearest])}"
     )
 
 
@@ -237,7 +237,7 @@ def fill(model: nn.Module, tensors: Tensors, *, fresh: Iterable[str] = ()) -> No
             `["head."]` to fine-tune on other classes. Naming one that is not there is an error.
 
     Raises:
-        WeightsError: anything is missing, left over, or of another shape; lists all of it.
+        WeightsError: anything is missing, left over, or of another shape.
     """
     fresh = tuple(fresh)
     own = model.state_dict()
@@ -256,8 +256,14 @@ def fill(model: nn.Module, tensors: Tensors, *, fresh: Iterable[str] = ()) -> No
     ]
     faults += [f"not there {f}" for f in fresh if not any(_covers(f, n) for n in own)]
     if faults:
-        raise WeightsError(f"the weights do not fit the model: {'; '.join(faults)}")
+        raise WeightsError(f"the weights do not fit the model: {listed(faults, between='; ')}")
     model.load_state_dict(given, strict=False)
+
+
+def listed(faults: Sequence[str], *, between: str = ", ") -> str:
+    """Return what is wrong in one line: the first of it, and how much more there is."""
+    more = len(faults) - SHOWN
+    return between.join(faults[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _covers(entry: str, name: str) -> bool:
