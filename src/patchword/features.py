@@ -75,6 +75,8 @@ class Backbone(nn.Module, ABC):
         head_std: deviation of the weights of a fresh linear head; at 0 all scores start equal.
         norm: the last norm, between the last block and `final`. DINO's probe and others that
             read earlier levels of the same width through it apply it themselves.
+        multiple: pixels of which the sides of images are multiples; 1 where any sides are read.
+            Who takes images as they come pads them to it, as dense models do.
         silent: patterns of parameters that `pooled` does not depend on, by the paper's own
             design, as in "blocks.11.mlp.*". They get no gradient where only it is asked for.
     """
@@ -86,6 +88,7 @@ class Backbone(nn.Module, ABC):
     class_tokens: int = 0
     head_std: float = 0.0
     norm: nn.Module
+    multiple: int = 1
     silent: tuple[str, ...] = ()
 
     @abstractmethod

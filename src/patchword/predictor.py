@@ -42,6 +42,8 @@ class Card:
 
     model: str  # the name it has in the zoo
     config: dict[str, Any]  # its backbone's settings, in full
+    backbone: str | None = None  # the backbone's own name, where a dense head is on it
+    head: dict[str, Any] | None = None  # that head's settings, in full
     num_classes: int
     pretraining_head: bool = False
     classes: tuple[str, ...] | None = None  # names, by index

@@ -23,8 +23,8 @@ from patchword.diagnosis.findings import Finding, Remark, of_classes, of_picture
 from patchword.diagnosis.labels import TRUSTED, Suspects, suspects
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError
+from patchword.factory import as_classifier
 from patchword.files import replacing
-from patchword.heads.classify import Classifier
 from patchword.predictor import normalise
 
 UNJUDGED = {  # kind of what is known -> why no label is called wrong
@@ -150,7 +150,7 @@ def _features(
     reopened: Callable[[Pixels], Data], run: Path, workers: int | None, device: str
 ) -> Float32[Tensor, "n d"]:
     """Return what a model's head would read of every picture, in the order of the pass."""
-    model: Classifier = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     card = model.card
     assert card is not None
     found: list[Tensor] = []

@@ -19,6 +19,7 @@ from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError
 from patchword.evaluation.answers import KNOWN
 from patchword.evaluation.protocol import Evaluation, Finding, Judged, Protocol, Subject, means
+from patchword.factory import as_classifier
 from patchword.files import write_text
 from patchword.predictor import Card
 from patchword.training.choose import held_out, left_out
@@ -46,7 +47,7 @@ def evaluate(
         ConfigError: a name or a setting is not known, or there is no data.
         DataError: the data does not have what the protocol needs.
     """
-    model = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     card = model.card
     assert card is not None
     protocol = evaluation.OWN[card.kind] if protocol == "auto" else protocol

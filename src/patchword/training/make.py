@@ -6,7 +6,7 @@ from patchword.engine.average import Average
 from patchword.engine.loop import Plan
 from patchword.engine.optimizers import freeze, optimizer
 from patchword.engine.state import State
-from patchword.factory import build
+from patchword.factory import as_classifier, build
 from patchword.tasks.classify import Supervised
 from patchword.tasks.distill import Distill
 from patchword.training.answers import Asked, cache_folder
@@ -67,7 +67,7 @@ def make_state(chosen: Chosen, settings: Settings) -> State[Supervised | Distill
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
-        model = build(chosen.card)
+        model = as_classifier(build(chosen.card))
     if chosen.start is not None:
         fill(model, chosen.start.model.state_dict())
     recipe = settings.recipe
