@@ -20,6 +20,7 @@ from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
 from patchword.training.objectives import fitting
+from patchword.training.pseudo import Labelled, self_taught
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.targets import scale_of
 from patchword.training.teacher import Teacher, load_teacher
@@ -37,7 +38,8 @@ class Chosen:
     recipe: Recipe
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # whom the student learns from view by view
+    labelled: Labelled | None = None  # what a teacher said of further pictures
 
 
 def choose(request: Request) -> Chosen:
@@ -81,8 +83,10 @@ def choose(request: Request) -> Chosen:
     card = _card(name, size, pixels, data, recipe, start)
     tried(card)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
+    data, labelled = self_taught(request, recipe, data, pixels)
     reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
-    return Chosen(data, census, card, recipe, workers, reasons, teacher)
+    reasons = (*reasons, *(labelled.words if labelled else ()))
+    return Chosen(data, census, card, recipe, workers, reasons, teacher, labelled)
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
