@@ -107,6 +107,7 @@ def train(
     teacher: str | PathLike[str] | None = None,
     distill: Literal["hard", "soft"] | None = None,
     token: bool = False,
+    unlabelled: str | PathLike[str] | None = None,
     cache: str | PathLike[str] | None = None,
     quarantine: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
@@ -142,6 +143,7 @@ def train(
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.
         token: learn it through a distillation token, with a model that has one.
+        unlabelled: a folder of pictures for the teacher to label, and to learn under its labels.
         cache: the folder that teachers' answers are kept in, for all runs that see the same views;
             patchword/teachers in the user's cache folder if not said.
         quarantine: a list of pictures to leave out, as `patchword doctor` writes it.
@@ -177,6 +179,7 @@ def train(
         teacher=None if teacher is None else fspath(teacher),
         distill=distill,
         token=token,
+        unlabelled=None if unlabelled is None else fspath(unlabelled),
         cache=None if cache is None else fspath(cache),
         quarantine=None if quarantine is None else fspath(quarantine),
         settings=tuple(settings),

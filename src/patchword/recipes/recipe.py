@@ -5,6 +5,7 @@ from math import inf
 from typing import Any, Literal, TypeAlias
 
 from patchword.data.augment import Augment, Mixing
+from patchword.data.pseudo import PseudoLabels
 from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
 from patchword.errors import ConfigError
@@ -51,6 +52,7 @@ class Recipe:
     patience: int | None = None  # looks at the validation pictures, none the best, that end it
     average: float | None = None  # decay of the moving average of the weights
     distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
+    pseudo_labels: PseudoLabels | None = None  # what of a teacher's labels of other pictures
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "repeats"):

@@ -20,6 +20,7 @@ from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
 from patchword.training.little import noted
 from patchword.training.objectives import fitting
+from patchword.training.pseudo import Labelled, self_taught
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.start import Start, adapted, restored
 from patchword.training.targets import scale_of
@@ -38,8 +39,9 @@ class Chosen:
     recipe: Recipe
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # whom the student learns from view by view
     start: Start | None = None
+    labelled: Labelled | None = None  # what a teacher said of further pictures
 
 
 def choose(request: Request) -> Chosen:
@@ -84,10 +86,11 @@ def choose(request: Request) -> Chosen:
     tried(card)
     resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    if recipe.patience is not None and data.validation is None:
-        raise ConfigError("patience needs pictures to look at: hold some out, as in --holdout 0.1")
-    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught, *noted(data, recipe))
-    return Chosen(data, census, card, recipe, workers, reasons, teacher, start)
+    words = (*taught, *noted(data, recipe))
+    data, labelled = self_taught(request, recipe, data, pixels)
+    words = (*words, *(labelled.words if labelled else ()))
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *words)
+    return Chosen(data, census, card, recipe, workers, reasons, teacher, start, labelled)
 
 
 def is_grey(census: Census) -> bool:

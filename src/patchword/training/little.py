@@ -3,6 +3,7 @@
 import numpy as np
 
 from patchword.data import Data
+from patchword.errors import ConfigError
 from patchword.recipes.recipe import Recipe
 
 LONG_TAIL = 10  # times the rarest class: where Cui et al. 2019, arXiv:1901.05555, begin
@@ -14,9 +15,16 @@ def noted(data: Data, recipe: Recipe) -> tuple[str, ...]:
     Args:
         data: with what was held out.
         recipe: as it will run.
+
+    Raises:
+        ConfigError: patience is asked for, and there is nothing to look at.
     """
     lines: list[str] = []
     if data.validation is None:
+        if recipe.patience is not None:
+            raise ConfigError(
+                "patience needs pictures to look at: hold some out, as in --holdout 0.1"
+            )
         words = "no validation pictures: the last weights are kept, as test pictures choose nothing"
         lines.append(f"{words}; --holdout 0.2 keeps the best, by a share of the training pictures")
     counts = np.bincount(data.train.labels, minlength=len(data.train.classes))

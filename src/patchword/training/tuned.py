@@ -14,7 +14,7 @@ from patchword.engine.optimizers import optimizer
 from patchword.engine.state import State
 from patchword.errors import DataError
 from patchword.evaluation.protocol import Tuning
-from patchword.factory import build, config, regularised
+from patchword.factory import as_classifier, build, config, regularised
 from patchword.heads.classify import Classifier
 from patchword.recipes.pick import Found
 from patchword.recipes.recipe import Recipe
@@ -41,7 +41,7 @@ def tuned(model: Classifier, source: Source, how: Tuning) -> tuple[Classifier, s
         drops = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path_rate}
         settings = regularised(parse(type(config(card.model)), card.config), **drops)
         card = replace(card, config=dump(settings), kind=source.kind, scale=scale_of(source))
-        made = build(card)
+        made = as_classifier(build(card))
         fill(made, fitted.state_dict())
         task = objective(made.to(where), card, recipe)
         feed = Feed(
