@@ -13,6 +13,7 @@ from itertools import count
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from patchword.errors import ConfigError
 from patchword.features import Tap
@@ -66,11 +67,11 @@ def relevance(
         the tokens that are read are no cells.
     """
     found: dict[int, AttentionMap] = {}  # by depth; gradients arrive from the last layer on
-    depth = count()
+    depth, handles = count(), list[RemovableHandle]()
 
     def see(_: str, visit: Visit) -> None:
         if visit.operator.linear and not visit.layout.in_batch:
-            visit.output.register_hook(partial(arrived, next(depth), visit))
+            handles.append(visit.output.register_hook(partial(arrived, next(depth), visit)))
 
     @torch.no_grad()
     def arrived(place: int, visit: Visit, gradient: Tensor) -> None:
@@ -85,6 +86,8 @@ def relevance(
     with settled(model), torch.enable_grad(), visits(backbone, see):
         total = scores(model, backbone(leaf).pooled, targets).sum()
         torch.autograd.grad(total, leaf)
+    for handle in handles:  # each holds the tensor that holds it
+        handle.remove()
     maps = [found[place] for place in sorted(found)]
     return swept(maps, backbone.class_tokens, 1.0, 1.0) if maps else None
 
@@ -130,8 +133,13 @@ def gradcam(
         if gradient is not None and (slopes := as_map(gradient, tap)).any():
             weights = slopes.mean((2, 3), keepdim=True)
             return (weights * tap.map.detach()).sum(1).clamp(min=0)
-    if not taps:
+    if not names:
         raise ConfigError("no level has a grid of cells to draw: the tokens lie on a line")
+    if not taps:
+        raise ConfigError(
+            f"{type(backbone).__name__} shows its levels beside the path of gradients: Grad-CAM "
+            "needs one of our networks"
+        )
     where = "any level" if level is None else f"level {level!r}"
     raise ConfigError(f"the answer depends on no cells of {where}: name an earlier level")
 
