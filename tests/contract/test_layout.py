@@ -4,7 +4,7 @@ from math import prod
 
 import torch
 
-from patchword.inspection.attention import record, watch
+from patchword.inspection.watch import record, watch
 from patchword.layers import (
     LocalOperator,
     Mixer,

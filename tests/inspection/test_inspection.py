@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from patchword.features import Backbone, Features
-from patchword.inspection.attention import looked_at, record
+from patchword.inspection.attention import looked_at
 from patchword.inspection.stem import filters, position_similarity
+from patchword.inspection.watch import record
 from patchword.layers import Attend, Attention
 from patchword.models.vit import ViTConfig
 

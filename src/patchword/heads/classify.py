@@ -53,7 +53,11 @@ class Classifier(nn.Module):
 
     def heads(self, images: Float[Tensor, "b c *grid"]) -> dict[str, Float[Tensor, "b classes"]]:
         """Score images once per head, by the readout's name."""
-        parts = self.backbone(images).pooled.chunk(len(self.head), dim=1)
+        return self.read(self.backbone(images).pooled)
+
+    def read(self, pooled: Float[Tensor, "b d"]) -> dict[str, Float[Tensor, "b classes"]]:
+        """Score what the backbone saw once per head, by the readout's name."""
+        parts = pooled.chunk(len(self.head), dim=1)
         return {
             name: head(part) for (name, head), part in zip(self.head.items(), parts, strict=True)
         }
