@@ -75,8 +75,7 @@ def choose(request: Request) -> Chosen:
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
-    size = request.image_size or recipe.image_size or _last(recipe)
-    sized = replace(request, image_size=size)
+    sized = replace(request, image_size=request.image_size or recipe.image_size or _last(recipe))
     if start is None:
         card = _card(sized, picked, pixels, data, recipe)
     else:
