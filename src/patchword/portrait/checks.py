@@ -120,7 +120,7 @@ def _sanity(who: Sitter, read: Float[Tensor, "b c h w"], names: Sequence[str]) -
 
 def _relevance(
     model: Classifier, read: Float[Tensor, "b c h w"], targets: Tensor | None
-) -> Float[Tensor, "b r c"]:
+) -> Float[Tensor, "b rows columns"]:
     found = relevance(model, read, targets)
     assert found is not None  # it applies to this model, or it would not be checked
     return found
