@@ -28,6 +28,19 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in whole if fnmatchcase(name, pattern))
 
 
+def some_models(pattern: str) -> list[str]:
+    """Name the models that a pattern fits, one at least.
+
+    Raises:
+        ConfigError: none has such a name.
+    """
+    names = list_models(pattern)
+    if not names:
+        near = suggest(pattern, models.index())
+        raise ConfigError(f"no model's name is like {pattern!r}; {near}")
+    return names
+
+
 def family(name: str) -> Any:
     """Look up what holds a model: a file of the zoo, or what describes another library's.
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from patchword import models
 from patchword.features import Tap
 from patchword.heads.classify import classifier
-from patchword.weights import fill
+from patchword.weights import Format, fill
 from tests.families import FAMILIES
 from tests.parity.peer import CLASSES, images, perturbed, settled
 
@@ -148,7 +148,9 @@ def sight_of(peer, format_, batch, config=None):
 
 
 def format_of(name, label):
-    """Return a family's format of a name."""
+    """Return a family's format of a name; a peer may bring one that no file is in."""
+    if isinstance(label, Format):
+        return label
     family = models.family(name)
     return next(f for f in family.FORMATS if f.name == label)
 

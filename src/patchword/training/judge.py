@@ -26,6 +26,7 @@ from patchword.training.choose import held_out, left_out
 from patchword.training.judged import page
 from patchword.training.origin import environment
 from patchword.training.settings import stored
+from patchword.training.tuned import tuned
 
 KEPT = "evaluation.json"
 
@@ -56,7 +57,7 @@ def evaluate(
         for data in judged:
             suited(data, protocol, rules)
         findings = tuple(
-            finding(rules(Subject(model, card, progress), data), data) for data in judged
+            finding(rules(Subject(model, card, progress, tuned), data), data) for data in judged
         )
     progress("")
     found = Evaluation(

@@ -24,6 +24,7 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
+        steps=settings.steps,
         seed=settings.request.views,
         workers=settings.workers,
         device=torch.device(settings.device),
@@ -58,6 +59,7 @@ def make_plan(settings: Settings) -> Plan:
         precision=settings.precision,
         log=settings.log,
         evaluate=settings.evaluate,
+        patience=recipe.patience,
     )
 
 

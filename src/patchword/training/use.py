@@ -46,13 +46,13 @@ def files(patterns: Sequence[str]) -> list[str]:
 
 
 def predictions(
-    run: Path, patterns: Sequence[str], *, top: int, device: str
+    run: Path, patterns: Sequence[str], *, top: int, device: str, views: Sequence[str] = ()
 ) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
     model = as_classifier(load(run)).to(named_device(device))
     fold(model.eval())
-    predictor = model.predictor()
+    predictor = model.predictor(views)
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
         errors: dict[str, str] = {}
