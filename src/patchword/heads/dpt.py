@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.errors import ConfigError
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import DenseHead, Design, HeadConfig, chosen, refuse, resized
 from patchword.layers import Grid, to_map, to_tokens
@@ -28,6 +29,7 @@ Readout = Literal["project", "add", "ignore"]
 class DPTConfig(HeadConfig):
     """What both heads have in common (sections 3.1 and 3.2)."""
 
+    normed: ClassVar[bool] = False  # batch norms in the units of the fusion
     readout: Readout | None = None  # of the class token; where there is one it is projected if None
     reassembled: tuple[int, ...] = (256, 512, 1024, 1024)  # channels of the maps that tokens become
     channels: int = 256  # of the fused maps
@@ -37,11 +39,16 @@ class DPTConfig(HeadConfig):
     def answering(self, num_classes: int) -> nn.Sequential:
         """Make what answers at the cells of the finest fused map."""
 
+    def auxiliary(self, num_classes: int) -> nn.Sequential | None:
+        """Make what answers from that map beside it while training, if anything does."""
+        return None
+
     def head(self, backbone: Backbone, num_classes: int) -> "DPTHead":
         levels = chosen(backbone, self.levels or backbone.pyramid())
-        there = backbone.class_tokens > 0
+        there = all(level.prefix for level in levels)
         if self.readout not in (None, "ignore") and not there:
-            refuse(backbone, f"has no class token to {self.readout}", 'one, or has readout="ignore"')
+            words = "one at every level, or is told to ignore it (readout)"
+            refuse(backbone, f"has no class token to {self.readout}", words)
         readout = self.readout or ("project" if there else "ignore")
         return DPTHead(self, levels, readout, num_classes)
 
@@ -54,6 +61,8 @@ class DPTDepthConfig(DPTConfig):
     affine: tuple[float, float] | None = None  # scale, shift: depth is 1 / (scale y + shift)
 
     def answering(self, num_classes: int) -> nn.Sequential:
+        if num_classes != 1:
+            raise ConfigError(f"a pixel has one depth, and num_classes is {num_classes}: say 1")
         half = self.channels // 2
         return nn.Sequential(
             nn.Conv2d(self.channels, half, 3, padding=1),
@@ -69,11 +78,15 @@ class DPTDepthConfig(DPTConfig):
 class DPTMaskConfig(DPTConfig):
     """Classes of pixels; the units of the fusion have batch norms, and training another head."""
 
+    normed: ClassVar[bool] = True
     drop_rate: float = 0.1  # dropout before the scores
     aux: bool = True
 
     def answering(self, num_classes: int) -> nn.Sequential:
         return nn.Sequential(*self.scoring(num_classes), Double())
+
+    def auxiliary(self, num_classes: int) -> nn.Sequential | None:
+        return self.scoring(num_classes) if self.aux else None
 
     def scoring(self, num_classes: int) -> nn.Sequential:
         """Make what scores the cells of a fused map."""
@@ -111,10 +124,12 @@ VARIANTS = {
 
 
 def fusion(theirs: str, place: int | str, unit: str, parts: dict[str, str]) -> Rules:
-    """Return a project's names of a fusion, its units numbered from 1, as ours of the `place`-th."""
+    """Return a project's names of the `place`-th fusion, its units numbered from 1."""
     ours = f"head.fusion.{place}"
     units = {f"{theirs}.{unit}1": f"{ours}.skip", f"{theirs}.{unit}2": f"{ours}.unit"}
-    inner = {f"{a}.{c}": f"{b}.{d}" for a, b in units.items() for c, d in parts.items() if c[-1] == "#"}
+    inner = {
+        f"{a}.{c}": f"{b}.{d}" for a, b in units.items() for c, d in parts.items() if c[-1] == "#"
+    }
     return modules({**inner, f"{theirs}.{parts['out']}": f"{ours}.out"})
 
 
@@ -239,9 +254,7 @@ class Unit(nn.Module):
         self.conv1, self.conv2 = (
             nn.Conv2d(channels, channels, 3, padding=1, bias=not norm) for _ in range(2)
         )
-        self.bn1, self.bn2 = (
-            nn.BatchNorm2d(channels) if norm else nn.Identity() for _ in range(2)
-        )
+        self.bn1, self.bn2 = (nn.BatchNorm2d(channels) if norm else nn.Identity() for _ in range(2))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Refine a map."""
@@ -287,12 +300,9 @@ class DPTHead(DenseHead):
                 scale = strides[i] / (finest * 2**i)
                 self.reassemble[str(i)] = Reassemble(level.channels, dims[i], readout, scale)
         self.enter = nn.ModuleList(nn.Conv2d(d, c.channels, 3, padding=1, bias=False) for d in dims)
-        norm = isinstance(config, DPTMaskConfig)
-        self.fusion = nn.ModuleList(Fusion(c.channels, norm=norm) for _ in levels)
+        self.fusion = nn.ModuleList(Fusion(c.channels, norm=c.normed) for _ in levels)
         self.silent = (f"fusion.{len(levels) - 1}.skip.*",)
-        self.answer = c.answering(num_classes)
-        with_aux = isinstance(config, DPTMaskConfig) and config.aux
-        self.aux = config.scoring(num_classes) if with_aux else None
+        self.answer, self.aux = c.answering(num_classes), c.auxiliary(num_classes)
 
     def maps(self, taps: Sequence[Tap]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
         """Return the one map to which all are fused."""

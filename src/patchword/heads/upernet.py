@@ -3,13 +3,14 @@
 Paper      Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018,
            arXiv:1807.10221; its pooling: Zhao et al. 2017, arXiv:1612.01105; the auxiliary head:
            Long et al. 2015, arXiv:1411.4038. On Swin: arXiv:2103.14030; on BEiT: arXiv:2106.08254
-Reference  github.com/open-mmlab/mmsegmentation, mmseg/models/decode_heads/uper_head.py, fcn_head.py;
-           transformers' UperNetForSemanticSegmentation and BeitForSemanticSegmentation
+Reference  github.com/open-mmlab/mmsegmentation, mmseg/models/decode_heads/uper_head.py and
+           fcn_head.py; transformers' UperNetForSemanticSegmentation, BeitForSemanticSegmentation
 Departures none
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,15 +62,11 @@ AT_640: dict[str, Any] = {"image_size": (640, 640), "pool": "token"}
 
 VARIANTS = {
     "upernet": Design(head=UPerNetConfig()),
-    "upernet_swin_tiny": Design(
-        head=SWIN, backbone="swin_tiny_patch4_window7_224", changes=AT_512
-    ),
+    "upernet_swin_tiny": Design(head=SWIN, backbone="swin_tiny_patch4_window7_224", changes=AT_512),
     "upernet_swin_small": Design(
         head=SWIN, backbone="swin_small_patch4_window7_224", changes=AT_512
     ),
-    "upernet_swin_base": Design(
-        head=SWIN, backbone="swin_base_patch4_window7_224", changes=AT_512
-    ),
+    "upernet_swin_base": Design(head=SWIN, backbone="swin_base_patch4_window7_224", changes=AT_512),
     "upernet_beit_base_patch16": Design(
         head=UPerNetConfig(channels=768, levels=blocks(3, 5, 7, 11)),
         backbone="beit_base_patch16_224",
@@ -100,6 +97,11 @@ def both(conv: str, bn: str, scores: str, top: str = "bottleneck", pool: str = "
     )
 
 
+def rescaled(root: str, names: dict[str, str]) -> Rules:
+    """Return a project's names of what rescales a plain transformer's levels."""
+    return modules({f"{root}{theirs}": f"head.scale.{ours}" for theirs, ours in names.items()})
+
+
 SCALED = {"fpn1.0": "0.0", "fpn1.1": "0.1", "fpn1.3": "0.3", "fpn2.0": "1.0"}
 IN_MEMORY = {
     **{"fpn1.conv_transpose1": "0.0", "fpn1.normalization": "0.1"},
@@ -115,7 +117,7 @@ FORMATS = (
     HeadFormat(
         "authors of BEiT",
         *both("conv", "bn", "conv_seg"),
-        *modules({f"backbone.{theirs}": f"head.scale.{ours}" for theirs, ours in SCALED.items()}),
+        *rescaled("backbone.", SCALED),
         root="backbone.",
         backbone="timm",
     ),
@@ -124,6 +126,7 @@ FORMATS = (
         *both("conv", "batch_norm", "classifier"),
         Rule("backbone.hidden_states_norms.stage{#+1}.*", "head.norms.#.*"),
         root="backbone.",
+        unused=("swin.layernorm.*",),
     ),
     HeadFormat(
         "transformers in memory",
@@ -135,14 +138,14 @@ FORMATS = (
     HeadFormat(
         "transformers of BEiT",
         *both("conv", "bn", "classifier"),
-        *modules({theirs: f"head.scale.{ours}" for theirs, ours in SCALED.items()}),
+        *rescaled("", SCALED),
         root="beit.",
         backbone="transformers",
     ),
     HeadFormat(
         "transformers of BEiT in memory",
         *both("convolution", "normalization", "classifier", "psp_bottleneck", "blocks.#.conv"),
-        *modules({f"fpn.{theirs}": f"head.scale.{ours}" for theirs, ours in IN_MEMORY.items()}),
+        *rescaled("fpn.", IN_MEMORY),
         root="beit.",
         backbone="transformers in memory",
     ),
@@ -182,8 +185,7 @@ class UPerNetHead(DenseHead):
         self.scores = scoring(c.channels, num_classes)
         self.third = max(len(levels) - 2, 0)  # the level that the auxiliary head reads
         widths = [dims[self.third], *[c.aux_channels] * c.aux_convs]
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.aux = nn.Sequential(*(conv_relu(i, o, 3) for i, o in pairs if c.aux))
+        self.aux = nn.Sequential(*(conv_relu(i, o, 3) for i, o in pairwise(widths) if c.aux))
         self.aux_scores = scoring(widths[-1], num_classes) if c.aux else None
 
     def maps(self, taps: Sequence[Tap]) -> tuple[Float[Tensor, "b _ _ _"], ...]:

@@ -93,9 +93,7 @@ def costs(
     return data, torch.stack(edges).sum(dim=0)
 
 
-def edged(
-    residual: Float[Tensor, "b h w"], known: Bool[Tensor, "b h w"]
-) -> Float[Tensor, " b"]:
+def edged(residual: Float[Tensor, "b h w"], known: Bool[Tensor, "b h w"]) -> Float[Tensor, " b"]:
     """Return each image's mean difference of residuals between neighbours (equation 11)."""
     total = residual.new_zeros(len(residual))
     for axis in (1, 2):
@@ -128,9 +126,7 @@ def least_squares(
     return scale, shift
 
 
-def standardised(
-    x: Float[Tensor, "b h w"], known: Bool[Tensor, "b h w"]
-) -> Float[Tensor, "b h w"]:
+def standardised(x: Float[Tensor, "b h w"], known: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """Shift each image by its median, and scale it by its mean distance from it (equation 5)."""
     held = torch.where(known, x, torch.nan).flatten(1)
     middle = held.nanmedian(dim=1).values.nan_to_num()[:, None, None]
