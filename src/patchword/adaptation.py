@@ -9,7 +9,7 @@ from torch import Tensor
 
 from patchword.config import dump
 from patchword.errors import ConfigError
-from patchword.factory import build, config, contract, preprocessing, sides
+from patchword.factory import Model, build, config, contract, preprocessing, sides
 from patchword.heads.classify import Classifier, LinearHead
 from patchword.layers import Fitted
 from patchword.predictor import Card
@@ -21,7 +21,7 @@ SAME = ("depth", "embed_dim", "num_heads", "mlp_ratio")  # in whatever sizes a n
 
 
 def adapt(
-    model: Classifier,
+    model: Model,
     *,
     name: str | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -30,7 +30,7 @@ def adapt(
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
     patch_resample: PatchResample = "pseudoinverse",
-) -> tuple[Classifier, Report]:
+) -> tuple[Model, Report]:
     """Return a model for other images or classes, and what became of its tensors.
 
     Args:
@@ -40,7 +40,7 @@ def adapt(
         image_size: a side, or rows and columns, in pixels; what is not said stays.
         patch_size: side of a patch in pixels, for networks that cut images into patches.
         in_chans: channels of an image. Kernels are added up for one, else repeated and scaled.
-        num_classes: another number makes a fresh head.
+        num_classes: another number makes a fresh head; of one for every pixel, its last layers.
         classes: names of the classes, by index. Where the model has names too, the head's rows
             of equal ones are kept.
         patch_resample: how the patches' kernel is read at another size.
@@ -115,8 +115,18 @@ def _same_rows(card: Card, old: Card) -> bool:
     return same and (old.classes is None or card.classes == old.classes)
 
 
+def put_under(trained: Model, made: Model) -> Report:
+    """Fill the backbone of a model with that of another, for images of its own size.
+
+    Args:
+        trained: is left as it is.
+        made: on a backbone of the same name; is changed in place.
+    """
+    return _moved(trained, made, "pseudoinverse")
+
+
 @torch.no_grad()
-def _moved(old: Classifier, made: Classifier, how: PatchResample) -> Report:
+def _moved(old: Model, made: Model, how: PatchResample) -> Report:
     """Fill a model with the tensors of another form of it."""
     tensors, before = made.state_dict(), old.state_dict()
     resampled, parts = [], dict(old.named_modules())
@@ -160,7 +170,7 @@ def _kernel(name: str, old: Tensor, shape: torch.Size, how: PatchResample) -> Te
 
 
 def _heads(
-    old: Classifier, made: Classifier, tensors: dict[str, Tensor]
+    old: Model, made: Model, tensors: dict[str, Tensor]
 ) -> tuple[list[str], list[str], set[str]]:
     """Keep the rows of classes that both models name; say what is new and what is dropped.
 
@@ -170,6 +180,14 @@ def _heads(
     assert old.card is not None and made.card is not None
     if _same_rows(made.card, old.card):
         return [], [], set()
+    if not isinstance(made, Classifier):  # rows of pixels' scores lie in tensors of many forms
+        before = old.state_dict()
+        fresh = (n for n, t in tensors.items() if n in before and before[n].shape != t.shape)
+        of_head = tuple(name for name in fresh if name.startswith("head."))
+        if not isinstance(old, Classifier):
+            words = f"the head's scores of {made.card.num_classes} classes: {summed(of_head)}"
+            return [words], [f"those of {old.card.num_classes} classes"], {*of_head}
+        return [f"the head {made.card.model}"], [], set()
     theirs, ours = old.card.classes or (), made.card.classes or ()
     kept = [(i, theirs.index(name)) for i, name in enumerate(ours) if name in theirs]
     settled: set[str] = set()

@@ -31,13 +31,9 @@ def models(
         ConfigError: none has such a name.
     """
     from patchword import catalogue
-    from patchword import models as zoo
-    from patchword.errors import ConfigError, suggest
-    from patchword.factory import list_models
+    from patchword.factory import some_models
 
-    names = list_models(pattern)
-    if not names:
-        raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
+    names = some_models(pattern)
     if pretrained:
         from patchword.sources import rows
 
@@ -111,6 +107,7 @@ def train(
     teacher: str | PathLike[str] | None = None,
     distill: Literal["hard", "soft"] | None = None,
     token: bool = False,
+    unlabelled: str | PathLike[str] | None = None,
     cache: str | PathLike[str] | None = None,
     quarantine: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
@@ -146,6 +143,7 @@ def train(
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.
         token: learn it through a distillation token, with a model that has one.
+        unlabelled: a folder of pictures for the teacher to label, and to learn under its labels.
         cache: the folder that teachers' answers are kept in, for all runs that see the same views;
             patchword/teachers in the user's cache folder if not said.
         quarantine: a list of pictures to leave out, as `patchword doctor` writes it.
@@ -181,6 +179,7 @@ def train(
         teacher=None if teacher is None else fspath(teacher),
         distill=distill,
         token=token,
+        unlabelled=None if unlabelled is None else fspath(unlabelled),
         cache=None if cache is None else fspath(cache),
         quarantine=None if quarantine is None else fspath(quarantine),
         settings=tuple(settings),
@@ -197,6 +196,7 @@ def train(
 def doctor(
     data: str,
     *,
+    columns: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     run: str | PathLike[str] | None = None,
     workers: int | None = None,
@@ -211,7 +211,8 @@ def doctor(
     exit code is 1 where something should be left out or put right first, else 0.
 
     Args:
-        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        data: as `train` takes it.
+        columns: of a list or a table, as `train` takes them.
         out: the folder of the results; doctor/NAME of the data if not said, never in the data.
         run: a run, or a folder or file of a model, by whose features to look for wrong labels.
         workers: processes that decode pictures; 0 is a thread.
@@ -224,6 +225,7 @@ def doctor(
     return diagnose(
         data,
         Path("doctor") / named(data) if out is None else Path(out),
+        columns=columns,
         run=None if run is None else Path(run),
         workers=workers,
         device=device,
@@ -251,7 +253,9 @@ def evaluate(
         protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
             regression of values. Further ones: calibration, of the model's own answers;
             corruptions or shifts, of its answers to disturbed pictures; real or variant, against
-            other labels and pictures of its classes; fewshot, linear or knn, of its features.
+            other labels and pictures of its classes; tta, of its answers to several views of each
+            picture; fewshot, linear or knn, of its features;
+            finetune, of the whole model taught each set.
         split: of the data; auto is test where there is one, else validation; all is every picture.
         settings: changes to the protocol by path, as in shots=[1,5].
         out: where to write; the run if not said, nowhere for a model that is no run.
@@ -275,6 +279,7 @@ def predict(
     run: str | PathLike[str],
     *pictures: str,
     top: int = 3,
+    views: Sequence[str] = (),
     json: bool = False,
     device: str = "auto",
 ) -> list[Prediction]:
@@ -284,12 +289,13 @@ def predict(
         run: a run, or a folder or file that holds a model.
         pictures: files, folders and globs.
         top: how many classes to name.
+        views: of each picture, averaged at their cost: flip, crops (five), scale=1.2 (closer).
         json: print JSON lines.
         device: cpu, cuda, mps, or auto.
     """
     from patchword.training.use import predictions
 
-    return list(predictions(Path(run), pictures, top=top, device=device))
+    return list(predictions(Path(run), pictures, top=top, device=device, views=views))
 
 
 def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]:

@@ -14,9 +14,8 @@ from patchword.config import dump, parse, read_json
 from patchword.data.pixels import Pixels
 from patchword.data.terms import Terms, stated
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import build, contract, family, preprocessing, sides
-from patchword.heads.classify import Classifier
-from patchword.identify import identify, named, of_library
+from patchword.factory import Model, build, contract, family, preprocessing, sides
+from patchword.identify import identify, named, of_library, pixelwise
 from patchword.lineage import Origin, taken
 from patchword.predictor import Card
 from patchword.weights import fill
@@ -55,8 +54,8 @@ def load(
     in_chans: int | None = None,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
-) -> Classifier:
-    """Load a trained classifier.
+) -> Model:
+    """Load a trained model.
 
     What was left aside, made new, resampled or assumed is logged, and stands in the card's
     provenance.
@@ -93,7 +92,7 @@ def load(
     return adapted.eval()
 
 
-def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Classifier, Report]:
+def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Model, Report]:
     """Return a model as it was saved, and what is to be said of it."""
     found_at = hub_id(str(source))
     if found_at is None or Path(source).exists():
@@ -105,7 +104,7 @@ def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Cl
 
 def _restored(
     source: str | Path, model: str | None, part: str | None, origin: Origin
-) -> tuple[Classifier, Report]:
+) -> tuple[Model, Report]:
     path, ours, own_names = Path(source), False, False
     report = Report()
     if path.is_dir():
@@ -113,7 +112,11 @@ def _restored(
         origin = origin if origin.revision else origin._replace(terms=stated(path))
         loaded = build(card)
         if loaded.state_dict().keys() != tensors.keys():
-            tensors, _ = named(tensors, card.model, loaded.backbone.config)
+            tensors = (
+                named(tensors, card.model, loaded.backbone.config)[0]
+                if card.head is None
+                else pixelwise(tensors, card)
+            )
     elif str(source).partition(":")[0] in adapters.LIBRARIES and not path.exists():
         card, tensors = of_library(adapters.trained(str(source)), str(source))
         origin = origin._replace(terms=Terms(*adapters.terms(str(source))))

@@ -50,6 +50,7 @@ class Tap(NamedTuple):
 
     map: Float[Tensor, "b c ..."]  # the grid's cells; (b c n) where the level has no grid
     prefix: Float[Tensor, "b p c"]  # tokens that stand before the grid's; p may be 0
+    source: Tensor | None = None  # what the network itself goes on with: gradients are taken at it
 
 
 class Features(NamedTuple):
@@ -74,6 +75,8 @@ class Backbone(nn.Module, ABC):
         head_std: deviation of the weights of a fresh linear head; at 0 all scores start equal.
         norm: the last norm, between the last block and `final`. DINO's probe and others that
             read earlier levels of the same width through it apply it themselves.
+        multiple: pixels of which the sides of images are multiples; 1 where any sides are read.
+            Who takes images as they come pads them to it, as dense models do.
         silent: patterns of parameters that `pooled` does not depend on, by the paper's own
             design, as in "blocks.11.mlp.*". They get no gradient where only it is asked for.
     """
@@ -85,6 +88,7 @@ class Backbone(nn.Module, ABC):
     class_tokens: int = 0
     head_std: float = 0.0
     norm: nn.Module
+    multiple: int = 1
     silent: tuple[str, ...] = ()
 
     @abstractmethod
@@ -143,12 +147,12 @@ class Trace:
     def tokens(self, name: str, x: Float[Tensor, "b n c"], grid: Grid) -> None:
         """Pass a level as tokens: the grid's, row by row, after any prefix tokens."""
         if name in self.taps:
-            self.seen[name] = Tap(to_map(x, grid), x[:, : x.shape[1] - prod(grid)])
+            self.seen[name] = Tap(to_map(x, grid), x[:, : x.shape[1] - prod(grid)], x)
 
     def map(self, name: str, x: Float[Tensor, "b c ..."]) -> None:
         """Pass a level as a map, without prefix tokens."""
         if name in self.taps:
-            self.seen[name] = Tap(x, x.new_empty(len(x), 0, x.shape[1]))
+            self.seen[name] = Tap(x, x.new_empty(len(x), 0, x.shape[1]), x)
 
     def stages(
         self, stages: Iterable[nn.Module], x: Float[Tensor, "b c h w"], queries: int | None = None

@@ -33,6 +33,8 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
     for name, split in found.census.items():
         print(split_words(name, split))
     print(f"wrong labels  {found.labels}")
+    for line in found.omitted:
+        print(f"left out      {line}")
     shown(
         ("pictures", "found", "for example", "why"),
         [

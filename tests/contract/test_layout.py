@@ -4,7 +4,7 @@ from math import prod
 
 import torch
 
-from patchword.inspection.attention import record, watch
+from patchword.inspection.watch import record, watch
 from patchword.layers import (
     LocalOperator,
     Mixer,
@@ -113,9 +113,11 @@ def test_a_token_is_what_its_queries_and_keys_are_made_of(config, backbone):
 
 def test_every_operator_between_cells_is_shown_and_laid_out(config, backbone):
     shown = {}
+    with torch.no_grad():
+        plain = backbone(images(config), taps=("final",)).pooled
     watching = watch(backbone, lambda name, seen: shown.update({name: seen}))
     with torch.no_grad(), watching, record(backbone) as mixed:
-        backbone(images(config), taps=("final",))
+        assert torch.equal(backbone(images(config), taps=("final",)).pooled, plain)
     inner = {name for name in mixed if name.rpartition(".")[0] in mixed}
     hidden = mixed.keys() - shown.keys() - inner
     if any(level.stride is None for level in backbone.levels):

@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 
-from patchword.engine.loop import step
+from patchword.engine.loop import Plan, step
 from patchword.engine.optimizers import Optim, freeze, groups, optimizer
 from patchword.engine.state import State
+from patchword.factory import create_model
+from patchword.tasks.classify import Classify, Labelled
 from tests.engine.small import ALL_AT_ONCE, classify, feed, plan
 
 DECAY, LAYER = 0.3, 0.5
@@ -128,3 +130,23 @@ def test_muon_moves_hidden_matrices_by_orthogonal_steps_and_the_rest_as_adamw():
     assert singular.max() / singular.min() < 3  # Newton and Schulz get near 1, not to it
     head = task.model.head["label"].weight - before.model.head["label"].weight
     torch.testing.assert_close(head.abs(), torch.full_like(head, 0.01), rtol=1e-3, atol=1e-6)
+
+
+def test_below_the_last_norm_all_stays_statistics_and_all():
+    """In a convnet that norm is the last batch norm, which learns from batches as FixRes's does."""
+    torch.manual_seed(0)
+    task = Classify(create_model("resnet18", num_classes=3))
+    spine = task.model.backbone.spine()
+    frozen = freeze(spine, "below_norm")
+    before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
+    optim = Optim(name="sgd", lr=0.1, weight_decay=0.0)
+    state = State(task, optimizer(optim, task, spine, 4), frozen=frozen)
+    images, targets = torch.randn(4, 3, 32, 32), torch.eye(3)[[0, 1, 2, 0]]
+    step(state, [Labelled(images, targets, torch.ones(4))], Plan(steps=2, batch_size=4))
+    after = task.state_dict()
+    changed = {name.rpartition(".")[0] for name in after if not after[name].equal(before[name])}
+    assert len(changed) == 2 and "model.head.label" in changed
+    (norm,) = changed - {"model.head.label"}
+    assert isinstance(task.get_submodule(norm), torch.nn.BatchNorm2d)
+    assert norm == [n for n, m in task.named_modules() if isinstance(m, torch.nn.BatchNorm2d)][-1]
+    assert not after[f"{norm}.running_mean"].equal(before[f"{norm}.running_mean"])

@@ -16,11 +16,13 @@ from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
-from patchword import catalogue, models
+from patchword import catalogue, heads, models
 from patchword.catalogue import Figures
+from patchword.factory import list_models
 from patchword.files import write_text
 from tests.parity import families, goldens, page
 from tests.parity.agreement import from_goldens, look
@@ -40,12 +42,15 @@ def main() -> int:
 
 def counts(pattern: str) -> int:
     """Count the names of a pattern anew, and keep what else is known of them."""
-    known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
-    for name in models.index():
-        if fnmatchcase(name, pattern):
-            parity = known[name].parity if name in known else {}
-            known[name] = replace(catalogue.count(name), parity=parity)
-    record(known)
+    stored = catalogue.stored()
+    for room in (models, heads):
+        names = [name for name in list_models() if name in room.index()]
+        known = {name: figures for name, figures in stored.items() if name in names}
+        for name in names:
+            if fnmatchcase(name, pattern):
+                parity = known[name].parity if name in known else {}
+                known[name] = replace(catalogue.count(name), parity=parity)
+        record(known, room)
     return 0
 
 
@@ -81,12 +86,13 @@ def dearest_first(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: -known[name].macs if name in known else 0)
 
 
-def record(known: dict[str, Figures]) -> None:
-    """Write the figures of all models, in order of their names, and the pages made from them."""
+def record(known: dict[str, Figures], room: ModuleType = models) -> None:
+    """Write the figures of a room's models, in order of their names, and the pages of `models`."""
     plain = {name: asdict(known[name]) for name in sorted(known)}
-    write_text(catalogue.store(), json.dumps(plain, indent=1) + "\n")
-    page.write(known)
-    families.write(known)
+    write_text(catalogue.store(room), json.dumps(plain, indent=1) + "\n")
+    if room is models:
+        page.write(known)
+        families.write(known)
 
 
 def golden_table(folder: Path) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 
 from patchword.features import Tap
 from patchword.layers import to_map
+from patchword.weights import Format
 
 CLASSES = 10  # of the heads that are compared
 
@@ -21,7 +22,7 @@ class Peer:
     Attributes:
         label: the library's name.
         model: the network.
-        format: the name of the format, among the family's FORMATS, of its state dict.
+        format: of its state dict: a name among the family's FORMATS, or one of its own.
         see: runs the model on images; returns logits, and its levels under our names, as taps or
             as maps where there are no prefix tokens. A level that they cannot show is left out.
         root: what stands before the backbone's names.
@@ -29,7 +30,7 @@ class Peer:
 
     label: str
     model: nn.Module
-    format: str
+    format: str | Format
     see: Callable[[nn.Module, torch.Tensor], tuple[torch.Tensor, dict[str, Tap | torch.Tensor]]]
     root: str = ""
 

@@ -39,13 +39,14 @@ NARROWER = {  # rooms that may import less than what lies below them
     "weights": "errors config files layers features data",
     "adapters": "errors config layers features weights data",
     "models": "errors config claim registry layers features weights predictor data",
-    "heads": "errors config layers features weights predictor",
+    "heads": "errors config claim registry layers features weights predictor data",
     "text": "errors config claim registry layers weights",  # reads words, knows no images
 }
 
 PARTS = {  # the only modules of a room that another may import
     ("engine", "tasks"): ("base",),  # the loop knows `Task`, no concrete task
     ("models", "data"): ("frame",),  # how pictures are framed is part of a model's preprocessing
+    ("heads", "data"): ("frame",),
     ("adapters", "data"): ("frame",),
     ("weights", "data"): ("frame",),
 }
@@ -81,6 +82,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
 }
 
 INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
+    "heads/dense.py": "what every head for pixels is",
     "recipes/pick.py": "chooses among the recipes",
     "recipes/recipe.py": "what every recipe is made of",
     "tasks/base.py": "what every task is",
@@ -88,13 +90,14 @@ INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
 }
 
 PAPER_ROOMS = ("models", "text", "heads", "tasks", "recipes")
-FAMILY_ROOMS = ("models", "text")  # whose papers list what they hold in VARIANTS
+FAMILY_ROOMS = ("models", "text", "heads")  # whose papers list what they hold in VARIANTS
 DECLARATIVE = (
     "VARIANTS",
     "CLAIMS",
     "CONFIGS",
     "FORMATS",
     "Format",
+    "HeadFormat",
     "Rule",
     "Rules",
     "Tensors",
@@ -123,6 +126,7 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
     "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
     "models/tnt.py": "two transformers, and where the words of the inner one lie",
+    "pretrained.py:create_model": "a line of help for each thing that can be said of a model",
     "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }
 
@@ -130,6 +134,7 @@ PARAMETERS = 8
 WIDE = {  # "room/file.py:Class.method" -> why it takes more
     "api.py:convert": "the flags of the command are its parameters",
     "api.py:train": "the flags of the command are its parameters",
+    "pretrained.py:create_model": "what can be said of a model of any kind",
 }
 FOREIGN_SIGNATURES = {"train", "requires_grad_", "zero_grad"}  # torch's own, flag and all
 

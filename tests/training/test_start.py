@@ -9,11 +9,12 @@ import torch
 from patchword import load, train
 from patchword.adaptation import adapt
 from patchword.conversion import save
+from patchword.data import frame
 from patchword.errors import ConfigError
 from patchword.factory import build, create_model, describe
 from patchword.training.choose import choose
-from patchword.training.make import make_state
-from patchword.training.settings import Request
+from patchword.training.make import make_feed, make_state
+from patchword.training.settings import Request, stored
 from patchword.training.settle import settle
 from tests.training.runs import photos
 from tests.weights.foreign import moved
@@ -48,6 +49,7 @@ FAMILIES = {  # name: settings, the change of size, and what is said of it
     "cvt_mini_32": ({}, 32, 48, "tensors kept"),
 }
 TRAINED = ("deit_mini_patch4_32", "swin_mini_patch2_32", "beit_base_patch16_224", "pvt_tiny")
+LEARNT = ("backbone.norm", "head.label")
 FAST = {"batch_size": 6, "epochs": 1.0, "workers": 0, "device": "cpu", "precision": "fp32"}
 
 
@@ -134,3 +136,23 @@ def test_another_family_is_refused(tmp_path):
     taught = {"teacher": init, "token": True}
     with pytest.raises(ConfigError, match="has no distillation token: leave --token out"):
         choose(Request(data=str(tmp_path / "photos"), init=init, **taught))
+
+
+def test_fixres_changes_head_and_last_norm_and_shows_pictures_as_tests_do(tmp_path):
+    init = saved(tmp_path / "init", "deit_mini_patch4_32", 32, SMALL)
+    data = str(photos(tmp_path / "photos"))
+    words = {"init": init, "recipe": "fixres", "settings": ("optim.lr=10",)}
+    run = train(data, image_size=48, out=tmp_path / "run", **{**FAST, "epochs": 2.0}, **words)
+    before, after = adapt(load(init), image_size=48)[0].state_dict(), load(run.path).state_dict()
+    changed = {name for name, t in after.items() if not torch.equal(t, before[name])}
+    assert changed == {f"{part}.{kind}" for part in LEARNT for kind in ("weight", "bias")}
+    chosen = choose(Request(data=data, image_size=(48, 48), **words))
+    batch = make_feed(chosen, stored(run.path)).batches[0]
+    pictures = [chosen.data.train.read(i) for i in batch.indices.tolist()]
+    wanted = torch.stack([frame(p, chosen.card.preprocessing) for p in pictures])
+    assert torch.equal(batch.images, wanted)
+
+
+def test_fixres_starts_from_trained_weights(tmp_path):
+    with pytest.raises(ConfigError, match="fixres leaves the backbone, or a part of it"):
+        choose(Request(data=str(photos(tmp_path / "photos")), recipe="fixres"))

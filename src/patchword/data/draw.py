@@ -33,6 +33,7 @@ class Stream(IntEnum):
     SHOTS = 16
     CORRUPT = 17
     THREE_AUGMENT = 18
+    PSEUDO = 19
 
 
 class Address(NamedTuple):

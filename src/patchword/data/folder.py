@@ -47,11 +47,12 @@ class FolderSource(Source):
         return self.paths[index]
 
     def fingerprint(self) -> str:
-        sizes = np.array([_size(self.root / path) for path in self.paths], dtype=np.int64)
+        sizes = np.array([bytes_of(self.root / path) for path in self.paths], dtype=np.int64)
         return digest([*self.classes, *self.paths], [sizes, *self.known.arrays()])
 
 
-def _size(path: Path) -> int:
+def bytes_of(path: Path) -> int:
+    """Return the size of a file; one that is gone is an `ImageError`."""
     try:
         return path.stat().st_size
     except OSError as error:
@@ -104,6 +105,25 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int, strays: bool = False) 
         test=sources.get("test"),
         notes=tuple(notes),
     )
+
+
+def open_pictures(root: Path, classes: tuple[str, ...], pixels: Pixels) -> FolderSource:
+    """Find every picture below a folder, in whatever folders; all are of the first class for now.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root} of pictures")
+    suffixes, found = suffixes_of(pixels), list[str]()
+    for path in _files(root):
+        relative = path.relative_to(root)
+        if path.suffix.lower() in suffixes and not any(map(_hidden, relative.parts)):
+            found.append(relative.as_posix())
+    if not found:
+        raise DataError(f"{root} holds no pictures")
+    labels = np.zeros(len(found), dtype=np.int64)
+    return FolderSource(root, sorted(found), Targets(classes, labels), pixels)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

@@ -40,17 +40,29 @@ class Optim:
         return self.lr * batch_size / self.lr_batch if self.lr_batch else self.lr
 
 
-def freeze(spine: Sequence[nn.Module], share: float) -> tuple[nn.Module, ...]:
-    """Keep the first parts of a spine as they are: no gradients; return them.
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.BatchNorm1d)
+
+
+def freeze(
+    spine: Sequence[nn.Module], share: float | Literal["below_norm"]
+) -> tuple[nn.Module, ...]:
+    """Keep parts of a spine as they are: no gradients; return them.
 
     Args:
         spine: a backbone's parts in order of depth.
-        share: of the parts, from 0 to 1.
+        share: of the parts, from 0 to 1, the first ones; or all that stands below the last norm,
+            in convnets the last batch norm.
     """
-    frozen = tuple(spine[: round(share * len(spine))])
-    for part in frozen:
+    if share != "below_norm":
+        frozen = tuple(spine[: round(share * len(spine))])
+        for part in frozen:
+            part.requires_grad_(False)
+        return frozen
+    for part in spine:
         part.requires_grad_(False)
-    return frozen
+    parts = [module for part in spine for module in part.modules()]
+    last = [module for module in parts if isinstance(module, NORMS)][-1].requires_grad_(True)
+    return tuple(module for module in parts if module is not last and not [*module.children()])
 
 
 def groups(

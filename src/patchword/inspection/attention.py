@@ -1,176 +1,20 @@
-"""Attention maps of a model that runs as it always does, by hooks on its operators."""
+"""Attention maps of a model, of one layer and of all, and what they look at."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from math import prod
+from typing import TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.errors import ConfigError
 from patchword.features import Backbone
 from patchword.heads.classify import Classifier
-from patchword.layers import Layout, Mixer, Operator
+from patchword.inspection.watch import AttentionMap, watch
 
 T = TypeVar("T")
-
-
-class AttentionMap(NamedTuple):
-    """What one operator mixed, and where its queries and keys lie on the image.
-
-    Windows, stripes and the like stay apart as they were computed, so that a large map of many
-    windows costs no more to look at than it did to make; `laid` lays them out.
-    """
-
-    weights: Float[Tensor, "b parts heads n m"]  # of m keys in n outputs; 0 to 1 after a softmax
-    layout: Layout
-
-    def carried(self, row: Float[Tensor, "b _ q"]) -> Float[Tensor, "b heads k"]:
-        """Return a row vector times the map: where what some queries hold has come from.
-
-        Args:
-            row: how much of each of the q tokens (prefix, then cells) is asked for; one of a
-                single head stands for all.
-        """
-        queries, keys = self.places()
-        asked = torch.cat([row, row.new_zeros(*row.shape[:2], 1)], dim=2)[:, :, queries]
-        found = torch.einsum("bhpn,bphnm->bhpm", asked.expand(-1, self.heads, -1, -1), self.weights)
-        sizes = self.layout.prefix + _count(self.layout.key_grid)
-        carried = found.new_zeros(*found.shape[:2], sizes + 1)
-        index = keys.where(keys >= 0, sizes).flatten().expand(*found.shape[:2], -1)
-        return carried.scatter_add(2, index, found.flatten(2))[..., :sizes]
-
-    def laid(self) -> Float[Tensor, "b heads q k"]:
-        """Return the map over the whole image: from each token (prefix, then cells) to each.
-
-        Between tokens of different parts it is 0, and so it is from tokens that asked nothing.
-        """
-        queries, keys = self.places()
-        q, k = (
-            self.layout.prefix + _count(grid) for grid in (self.layout.grid, self.layout.key_grid)
-        )
-        rows = queries.where(queries >= 0, q)[:, :, None]
-        index = rows * (k + 1) + keys.where(keys >= 0, k)[:, None]  # parts n m
-        flat = self.weights.transpose(1, 2).flatten(2)
-        laid = flat.new_zeros(*flat.shape[:2], (q + 1) * (k + 1))
-        laid = laid.scatter_add(2, index.flatten().expand_as(flat), flat)
-        return laid.unflatten(2, (q + 1, k + 1))[:, :, :q, :k]
-
-    @property
-    def heads(self) -> int:
-        """How many heads there are."""
-        return self.weights.shape[2]
-
-    def places(self) -> tuple[Int[Tensor, "parts n"], Int[Tensor, "parts m"]]:
-        """Return which tokens queries and keys are, where the weights are."""
-        device = self.weights.device
-        return self.layout.queries.to(device), self.layout.keys.to(device)
-
-
-def _count(grid: tuple[int, ...]) -> int:
-    return grid[0] * grid[1]
-
-
-@contextmanager
-def record(model: nn.Module) -> Generator[dict[str, Float[Tensor, "b h n m"]]]:
-    """Gather every attention map of the forward passes inside the block, by module name.
-
-    >>> with record(model) as seen:
-    ...     model(images)
-    >>> seen["backbone.blocks.10.attn.attend"].shape  # (images, heads, queries, keys)
-
-    They are as the operators have them: windows may be folded into the axis of heads. `watch` says
-    where they lie. The last block of a network that is read by its class token computes that
-    token's row alone; tap `final` to have all rows.
-    """
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str, module: Operator, inputs: tuple[Any, ...]) -> None:
-        seen[name] = module.weights(*inputs)
-
-    with _hooked(model, keep):
-        yield seen
-
-
-@contextmanager
-def watch(model: nn.Module, see: Callable[[str, AttentionMap], None]) -> Generator[None]:
-    """Show each attention map to a function as the forward passes inside the block make it.
-
-    Nothing is kept: what `see` does not keep is gone before the next layer runs. Operators whose
-    queries or keys are no cells of the image (a pooled sequence, class tokens of all layers,
-    visual tokens, convolutions) are not shown.
-
-    Args:
-        model: any.
-        see: takes the operator's name in the model, and its map.
-    """
-    inside: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {}  # mixers that are running
-    mixers = {name: part for name, part in model.named_modules() if isinstance(part, Mixer)}
-
-    def enter(name: str) -> Any:
-        def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inside[name] = args, kwargs
-
-        return note
-
-    def show(name: str, module: Operator, inputs: tuple[Any, ...]) -> None:
-        owner, _, place = name.rpartition(".")
-        if name in inside:
-            owner = name
-        elif owner not in inside or place != "attend":
-            return
-        args, kwargs = inside.pop(owner)
-        layout = mixers[owner].layout(*args, **kwargs)
-        if len(layout.grid) == 2:
-            see(name, _placed(module.weights(*inputs), layout, len(args[0])))
-
-    handles = [
-        part.register_forward_pre_hook(enter(name), with_kwargs=True)
-        for name, part in mixers.items()
-    ]
-    try:
-        with _hooked(model, show):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _placed(weights: Float[Tensor, "_ _ n m"], layout: Layout, images: int) -> AttentionMap:
-    """Take parts out of the axis that they are folded into, and lay keys between cells on them."""
-    parts = len(layout.queries)
-    axis, sizes = (0, (-1, parts)) if layout.in_batch else (1, (parts, -1))
-    weights = weights.unflatten(axis, sizes).expand(images, -1, -1, -1, -1)
-    if layout.read is not None:
-        weights = weights @ layout.read[:, None].to(weights)
-        layout = layout._replace(read=None)
-    return AttentionMap(weights, layout)
-
-
-@contextmanager
-def _hooked(
-    model: nn.Module, see: Callable[[str, Operator, tuple[Any, ...]], None]
-) -> Generator[None]:
-    """Call a function with every operator's name, itself and its inputs, after it has run."""
-
-    def hook(name: str) -> Any:
-        @torch.no_grad()
-        def after(module: Operator, inputs: tuple[Any, ...], _: Tensor) -> None:
-            see(name, module, inputs)
-
-        return after
-
-    handles = [
-        module.register_forward_hook(hook(name))
-        for name, module in model.named_modules()
-        if isinstance(module, Operator)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def backbone_of(model: nn.Module) -> Backbone:
@@ -265,20 +109,27 @@ def looked_at(
     the cells, windows and all; each sums to 1 over the cells, weights below 0 taken by their size.
     None comes back where nothing attends, or where what does is no cell of the image.
     """
-    count, last = backbone_of(model).class_tokens, list[Tensor]()
+    backbone, last = backbone_of(model), list[Tensor]()
+    if not ends_on_cells(backbone):
+        return None
 
     def reduce(seen: AttentionMap) -> None:
         seen = seen._replace(weights=seen.weights.abs())
-        cells = _cells(seen, seen.carried(reader(seen, count)))
+        cells = _cells(seen, seen.carried(reader(seen, backbone.class_tokens)))
         last[:] = [cells / cells.sum(dim=(2, 3), keepdim=True)]
 
     each_map(model, images, reduce)
     return last[0] if last else None
 
 
+def ends_on_cells(backbone: Backbone) -> bool:
+    """Return whether a network ends on a grid, or has pooled its tokens to a line or a bag."""
+    return backbone.level("final").stride is not None
+
+
 def reader(seen: AttentionMap, class_tokens: int) -> Float[Tensor, "b 1 q"]:
     """Return what an answer is read from, over a map's queries: class tokens, else the cells."""
-    prefix, cells = seen.layout.prefix, _count(seen.layout.grid)
+    prefix, cells = seen.layout.prefix, prod(seen.layout.grid)
     row = seen.weights.new_zeros(prefix + cells)
     if 0 < class_tokens <= prefix:
         row[:class_tokens] = 1 / class_tokens

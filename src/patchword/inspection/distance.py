@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchword.inspection.attention import AttentionMap, each_map
+from patchword.inspection.attention import each_map
+from patchword.inspection.watch import AttentionMap
 from patchword.layers import Grid
 
 

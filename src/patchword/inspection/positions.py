@@ -1,12 +1,11 @@
 """What attention adds by position: relative biases, a grid of grids."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchword.inspection.attention import AttentionMap, backbone_of, settled, watch
+from patchword.inspection.attention import backbone_of, settled
+from patchword.inspection.watch import Visit, visits
 from patchword.layers import Attend
 
 
@@ -22,51 +21,29 @@ def relative_biases(
 
     Args:
         model: a classifier or a backbone.
-        images: as the model reads them; what they show plays no part but in sampled biases.
+        images: as the model reads them; what they show plays no part.
 
     Returns:
         by operator's name; only operators whose queries and keys are the same cells, with biases.
     """
-    backbone = backbone_of(model)
-    added: dict[str, Tensor] = {}
-    found: dict[str, Tensor] = {}
+    backbone, found = backbone_of(model), dict[str, Tensor]()
 
-    def hook(name: str) -> Any:
-        def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if len(inputs) > 3 and isinstance(inputs[3], Tensor) and inputs[3].dtype != torch.bool:
-                added[name] = inputs[3]
+    def see(name: str, visit: Visit) -> None:
+        bias = visit.inputs[3] if len(visit.inputs) > 3 else None
+        if not isinstance(visit.operator, Attend) or not isinstance(bias, Tensor):
+            return
+        layout = visit.layout
+        queries, keys = layout.queries[0] - layout.prefix, layout.keys[0] - layout.prefix
+        if layout.in_batch or layout.read is not None or not torch.equal(queries, keys):
+            return
+        heads = visit.output.shape[1] // len(layout.queries)
+        bias = bias.expand(1, visit.output.shape[1], -1, -1) if bias.ndim == 4 else bias[None]
+        is_cell, cells = (queries >= 0).to(bias.device), queries[queries >= 0]
+        rows = len((cells // layout.grid[1]).unique())
+        sides = (rows, len(cells) // rows)
+        first = bias[0, :heads][:, is_cell][:, :, is_cell]
+        found[name] = first.unflatten(2, sides).unflatten(1, sides)
 
-        return note
-
-    def see(name: str, seen: AttentionMap) -> None:
-        if name in added and (first := _first_window(added.pop(name), seen)) is not None:
-            found[name] = first
-
-    handles = [
-        module.register_forward_pre_hook(hook(name))
-        for name, module in backbone.named_modules()
-        if isinstance(module, Attend)
-    ]
-    try:
-        with settled(backbone), watch(backbone, see):
-            backbone(images, taps=("final",))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with settled(backbone), visits(backbone, see):
+        backbone(images, taps=("final",))
     return found
-
-
-def _first_window(
-    bias: Tensor, seen: AttentionMap
-) -> Float[Tensor, "heads rows columns rows columns"] | None:
-    """Return the bias between the cells of the first window, where queries and keys are these."""
-    layout = seen.layout
-    queries, keys = (places[0] - layout.prefix for places in seen.places())
-    if layout.in_batch or not torch.equal(queries, keys):
-        return None
-    cells = queries[queries >= 0]
-    rows = (cells // layout.grid[1]).unique()
-    bias = bias[(None,) * (4 - bias.ndim)].expand(-1, seen.weights.shape[1] * seen.heads, -1, -1)
-    first = bias[0, : seen.heads][:, queries >= 0][:, :, queries >= 0]
-    sides = (len(rows), len(cells) // len(rows))
-    return first.unflatten(2, sides).unflatten(1, sides)

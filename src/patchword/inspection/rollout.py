@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchword.inspection.attention import AttentionMap, backbone_of, each_map, reader
+from patchword.inspection.attention import backbone_of, each_map, ends_on_cells, reader
+from patchword.inspection.watch import AttentionMap
 from patchword.layers import Grid
 
 
@@ -119,8 +120,11 @@ def rollout(
 
     Returns:
         shares from 0 to 1, which sum to 1 less what comes from prefix tokens and padding; None
-        where nothing attends between cells.
+        where nothing attends between cells, or the tokens that are read are no cells.
     """
+    backbone = backbone_of(model)
+    if not ends_on_cells(backbone):
+        return None
 
     def reduce(seen: AttentionMap) -> AttentionMap | None:
         if seen.layout.in_batch:
@@ -130,4 +134,4 @@ def rollout(
         return AttentionMap(weights, seen.layout)
 
     maps = [one for one in each_map(model, images, reduce).values() if one is not None]
-    return swept(maps, backbone_of(model).class_tokens, 0.5, 0.5) if maps else None
+    return swept(maps, backbone.class_tokens, 0.5, 0.5) if maps else None

@@ -59,7 +59,13 @@ def principal_picture(
         level: by name.
         count: of components, in order of variance.
     """
-    cells = tapped(model, images, level).map.float()
+    return principal_colours(tapped(model, images, level).map.float(), count)
+
+
+def principal_colours(
+    cells: Float[Tensor, "b c rows columns"], count: int = 3
+) -> Float[Tensor, "b count rows columns"]:
+    """Return the first principal components of cells as `principal_picture` does."""
     flat = cells.movedim(1, -1).flatten(0, 2)  # cells of all images, channels
     coordinates = principal_coordinates(flat, count)
     low, high = coordinates.amin(0), coordinates.amax(0)

@@ -231,6 +231,7 @@ class CaiT(Backbone):
         names = [*trunk, *(f"class_blocks.{i}" for i in range(c.class_depth)), "final"]
         stride = (c.patch_size, c.patch_size)
         self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.multiple = c.patch_size
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
 

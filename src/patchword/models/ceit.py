@@ -219,6 +219,7 @@ class CeiT(Backbone):
         self.lca = LayerwiseClassAttention(c)
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
         self.levels = block_levels(c.depth, c.embed_dim, (self.stem.stride, self.stem.stride))
+        self.multiple = self.stem.stride
         self.width = c.embed_dim
         self.silent = (f"blocks.{c.depth - 1}.leff.*",)
         self.head_std = 0.02

@@ -237,6 +237,7 @@ class LocalViT(Backbone):
         names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
         stride = (c.patch_size, c.patch_size)
         self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.multiple = c.patch_size
         self.width = c.embed_dim
         self.silent = (f"blocks.{c.depth - 1}.local.*",)
         self.head_std = 0.02

@@ -148,6 +148,7 @@ class Quadratic(Backbone):
         stride = (c.patch_size, c.patch_size)
         names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
         self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.multiple = c.patch_size
         self.width = c.embed_dim
         self.head_std = (3 * c.embed_dim) ** -0.5
 

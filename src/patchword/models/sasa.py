@@ -208,3 +208,4 @@ class SASA(ResNet):
         if c.stem == "attention":
             stem = AttentionStem(c.in_chans, c.stem_dim, c.stem_heads, c.stem_mixtures)
         super().__init__(config, block, stem)
+        self.multiple = 1 if stem is None else stem.side

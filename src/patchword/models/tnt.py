@@ -305,6 +305,7 @@ class TNT(Backbone):
         self.blocks = nn.ModuleList(TNTBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
         self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.multiple = c.patch_size
         self.width = c.embed_dim
         self.apply(truncated)
         self.head_std = 0.02

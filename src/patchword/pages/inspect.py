@@ -46,6 +46,12 @@ class Section:
     lead: str
     plates: tuple[Plate, ...]
 
+    @property
+    def beside(self) -> bool:
+        """Whether its figures stand beside one another: charts of a single run."""
+        drawn = [panel.drawn for plate in self.plates for panel in plate.panels]
+        return len(drawn) == len(self.plates) and all(isinstance(each, Chart) for each in drawn)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Viewed:

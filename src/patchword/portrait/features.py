@@ -10,7 +10,7 @@ from torch import Tensor
 from patchword.data.frame import frame
 from patchword.inspection.embedding import neighbours, tsne_map
 from patchword.inspection.similarity import cka, unbiased_hsic
-from patchword.inspection.tokens import principal_picture
+from patchword.inspection.tokens import principal_colours
 from patchword.pages.inspect import Panel
 from patchword.pages.plates import Matrix, Point, Row, Scatter, Strip
 from patchword.portrait.attention import titles
@@ -79,8 +79,9 @@ def tokens_panel(who: Sitter, shown: Sequence[Picture]) -> Panel:
         return Panel(absent=f"{who.card.model} has no level on which a grid is left.")
     picked = np.linspace(0, len(levels) - 1, min(LEVELS, len(levels))).round().astype(int)
     names = [levels[i].name for i in picked]
-    read = images(who, shown)
-    drawn = [principal_picture(who.model, read, name) for name in names]
+    with torch.no_grad():
+        seen = who.model.backbone(images(who, shown), taps=names)
+    drawn = [principal_colours(tap.map.float()) for tap in seen.taps]
     rows = tuple(
         Row(
             title=picture.truth or picture.name,

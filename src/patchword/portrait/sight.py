@@ -14,6 +14,7 @@ from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError
 from patchword.evaluation.answers import looked, relabelled
 from patchword.evaluation.protocol import Judged
+from patchword.factory import as_classifier
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card, Predictor
 from patchword.training.judge import sets, stored_run
@@ -76,7 +77,7 @@ def sitter(run: Path, device: str) -> Sitter:
     Raises:
         ConfigError: it has no card to say how pictures are framed.
     """
-    model: Classifier = load(run).to(named_device(device)).eval()
+    model = as_classifier(load(run)).to(named_device(device)).eval()
     card = model.card
     if card is None:
         raise ConfigError(f"{run} does not say how its pictures are framed: it has no card")

@@ -11,14 +11,17 @@ from patchword import recipes
 from patchword.config import dump, parse
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
 from patchword.data.quarantine import leave_out
+from patchword.data.scenes import KINDS
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
-from patchword.errors import ConfigError, DataError, ImageError
-from patchword.factory import build, config, describe, regularised, with_token
+from patchword.errors import ConfigError, DataError, ImageError, ShapeError
+from patchword.factory import build, config, describe, regularised, sides, with_token
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.little import noted
 from patchword.training.objectives import fitting
+from patchword.training.pseudo import Labelled, self_taught
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.start import Start, adapted, restored
 from patchword.training.targets import scale_of
@@ -37,8 +40,9 @@ class Chosen:
     recipe: Recipe
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # whom the student learns from view by view
     start: Start | None = None
+    labelled: Labelled | None = None  # what a teacher said of further pictures
 
 
 def choose(request: Request) -> Chosen:
@@ -55,12 +59,7 @@ def choose(request: Request) -> Chosen:
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
-    grey = all(mode in GREY for mode, _ in census.train.modes)
-    said = any(
-        setting.startswith(("pixels.channels=", "pixels.bands=")) for setting in request.settings
-    )
-    channels = 1 if grey and not said else pixels.channels
-    channels = len(start.card.preprocessing.mean) if start else channels
+    channels = _channels(request, pixels, census, start)
     if channels != pixels.channels:
         pixels = replace(pixels, channels=channels)
         data, _ = left_out(opened(request, pixels), request)
@@ -69,7 +68,7 @@ def choose(request: Request) -> Chosen:
         pictures=len(data.train),
         size=census.train.median,
         same_size=census.train.smallest == census.train.largest,
-        grey=grey,
+        grey=is_grey(census),
         accelerator=device(request.device).type != "cpu",
     )
     picked = pick(found)
@@ -77,7 +76,7 @@ def choose(request: Request) -> Chosen:
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
-    sized = replace(request, image_size=request.image_size or recipe.image_size)
+    sized = replace(request, image_size=request.image_size or recipe.image_size or _last(recipe))
     if start is None:
         card = _card(sized, picked, pixels, data, recipe)
     else:
@@ -85,14 +84,41 @@ def choose(request: Request) -> Chosen:
         card = _regularised(start.card, recipe)
     card = replace(card, kind=data.train.kind, scale=scale_of(data.train), pixels=pixels)
     tried(card)
+    resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
-    return Chosen(data, census, card, recipe, workers, reasons, teacher, start)
+    words = (*taught, *noted(data, recipe))
+    data, labelled = self_taught(request, recipe, data, pixels)
+    words = (*words, *(labelled.words if labelled else ()))
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *words)
+    return Chosen(data, census, card, recipe, workers, reasons, teacher, start, labelled)
+
+
+def is_grey(census: Census) -> bool:
+    """Tell whether the training pictures have no colour."""
+    return all(mode in GREY for mode, _ in census.train.modes)
+
+
+def _channels(request: Request, pixels: Pixels, census: Census, start: Start | None) -> int:
+    """Read what a trained model reads; else one channel of grey pictures, if no other is said."""
+    if start is not None:
+        return len(start.card.preprocessing.mean)
+    said = any(s.startswith(("pixels.channels=", "pixels.bands=")) for s in request.settings)
+    return 1 if is_grey(census) and not said else pixels.channels
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
-    """Open the data of a request."""
-    return open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
+    """Open the data of a request.
+
+    Raises:
+        DataError: as `open_data`, or nothing learns yet what is known of its pictures.
+    """
+    data = open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
+    if data.train.kind in KINDS:
+        raise DataError(
+            f"{data.name} has {data.train.kind} beside its pictures, which no training learns yet; "
+            "name pictures with classes, labels or values"
+        )
+    return data
 
 
 def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
@@ -129,8 +155,8 @@ def _recipe(
     recipe = overridden(recipe, request)
     if recipe.frozen and request.init is None:
         raise ConfigError(
-            f"recipe {name} leaves {recipe.frozen:.0%} of the backbone as it is: name weights to "
-            "start from with --init"
+            f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
+            "from with --init"
         )
     return recipe, (*reasons, f"recipe {name}")
 
@@ -157,10 +183,9 @@ def _workers(request: Request, found: Found, data: Data) -> int:
 
 def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe) -> Card:
     name = request.model or picked.model
-    name = with_token(name) if request.token else name
     own = picked.image_size if request.model is None else None
     card = describe(
-        name,
+        with_token(name) if request.token else name,
         num_classes=len(data.train.classes),
         image_size=request.image_size or own,
         in_chans=pixels.channels,
@@ -170,6 +195,10 @@ def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Re
         base = measured(data.train, base)
     card = replace(card, classes=data.train.classes, preprocessing=base)
     return _regularised(card, recipe)
+
+
+def _last(recipe: Recipe) -> tuple[int, int] | None:
+    return sides(recipe.resolution[-1][1]) if recipe.resolution else None
 
 
 def _regularised(card: Card, recipe: Recipe) -> Card:
@@ -184,9 +213,25 @@ def tried(card: Card) -> None:
     Raises:
         ShapeError: it cannot.
     """
-    shape = (1, len(card.preprocessing.mean), *card.preprocessing.image_size)
+    _look(card, card.preprocessing.image_size)
+
+
+def resized(card: Card, recipe: Recipe) -> None:
+    """Make sure that a network can read the other sizes that a recipe shows it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    for _, side in recipe.resolution:
+        try:
+            _look(card, (side, side))
+        except ShapeError as error:
+            raise ConfigError(f"resolution: {card.model} cannot change size: {error}") from None
+
+
+def _look(card: Card, size: tuple[int, int]) -> None:
     with torch.device("meta"):
-        build(card).eval()(torch.empty(shape))
+        build(card).eval()(torch.empty(1, len(card.preprocessing.mean), *size))
 
 
 def measured(source: Source, base: Frame, limit: int = 1000) -> Frame:

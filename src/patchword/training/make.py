@@ -6,7 +6,7 @@ from patchword.engine.average import Average
 from patchword.engine.loop import Plan
 from patchword.engine.optimizers import freeze, optimizer
 from patchword.engine.state import State
-from patchword.factory import build
+from patchword.factory import as_classifier, build
 from patchword.tasks.classify import Supervised
 from patchword.tasks.distill import Distill
 from patchword.training.answers import Asked, cache_folder
@@ -24,6 +24,7 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
+        steps=settings.steps,
         seed=settings.request.views,
         workers=settings.workers,
         device=torch.device(settings.device),
@@ -58,6 +59,7 @@ def make_plan(settings: Settings) -> Plan:
         precision=settings.precision,
         log=settings.log,
         evaluate=settings.evaluate,
+        patience=recipe.patience,
     )
 
 
@@ -65,7 +67,7 @@ def make_state(chosen: Chosen, settings: Settings) -> State[Supervised | Distill
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
-        model = build(chosen.card)
+        model = as_classifier(build(chosen.card))
     if chosen.start is not None:
         fill(model, chosen.start.model.state_dict())
     recipe = settings.recipe

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from patchword.config import changed, parse, read_json
 from patchword.data import Pixels
+from patchword.data.pseudo import PseudoLabels
 from patchword.engine.devices import Precision, device
 from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe
@@ -39,6 +40,7 @@ class Request:
     teacher: str | None = None
     distill: Literal["hard", "soft"] | None = None
     token: bool = False
+    unlabelled: str | None = None  # a folder of pictures for the teacher to label
     cache: str | None = None  # folder of what teachers say
     quarantine: str | None = None  # a list of pictures to leave out
     settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
@@ -119,7 +121,8 @@ def overridden(recipe: Recipe, request: Request) -> Recipe:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
-    recipe = replace(recipe, distillation=distillation(recipe, request))
+    guessed, taught = pseudo_labels(recipe, request), distillation(recipe, request)
+    recipe = replace(recipe, pseudo_labels=guessed, distillation=taught)
     return changed(recipe, tuple(s for s in request.settings if not s.startswith(PIXELS)))
 
 
@@ -145,9 +148,37 @@ def distillation(recipe: Recipe, request: Request) -> Distillation | None:
         if wants:
             raise ConfigError(f"{wants[0]} needs a teacher to learn from: name one with --teacher")
         return None
+    if request.unlabelled is not None:
+        return None
     if own is not None and asked in (None, own.kind):
         return own
     return SOFT if asked == "soft" else HARD
+
+
+def pseudo_labels(recipe: Recipe, request: Request) -> PseudoLabels | None:
+    """Return what is learnt of pictures that a teacher labels: as the recipe has it, or Xie's.
+
+    Raises:
+        ConfigError: there is no teacher or no such picture, or another lesson was asked for.
+    """
+    if request.unlabelled is None:
+        if recipe.pseudo_labels is not None:
+            raise ConfigError(
+                f"the recipe {recipe.name} learns pictures without labels as well: name their "
+                "folder with --unlabelled"
+            )
+        return None
+    if request.teacher is None:
+        raise ConfigError("--unlabelled needs a teacher to label them: name one with --teacher")
+    wrong = [f"--distill {request.distill}"] * (request.distill is not None)
+    wrong += ["--token"] * request.token
+    wrong += [f"the recipe {recipe.name}"] * (recipe.distillation is not None)
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]} learns what a teacher says of labelled pictures, --unlabelled its labels "
+            "of others: leave one out"
+        )
+    return recipe.pseudo_labels or PseudoLabels()
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:

@@ -9,7 +9,7 @@ from patchword.adaptation import adapt
 from patchword.checkpoints import restore
 from patchword.data import Source
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import with_token
+from patchword.factory import as_classifier, with_token
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.training.settings import Request
@@ -59,7 +59,7 @@ def restored(request: Request) -> Start | None:
         if request.model is None:
             raise
         model, report = restore(request.init, None, None)  # of other sizes than that model has
-    return Start(request.init, model, report)
+    return Start(request.init, as_classifier(model), report)
 
 
 def adapted(start: Start, request: Request, source: Source) -> Start:
@@ -104,4 +104,4 @@ def adapted(start: Start, request: Request, source: Source) -> Start:
         noted=(*start.report.noted, *changes.noted, *([words] if nameless else [])),
     )
     made.card = replace(made.card or card, provenance=card.provenance)
-    return Start(start.source, made, report)
+    return Start(start.source, as_classifier(made), report)

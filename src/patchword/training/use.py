@@ -12,7 +12,7 @@ from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError, ImageError
-from patchword.heads.classify import Classifier
+from patchword.factory import as_classifier
 from patchword.layers import fold
 from patchword.lineage import lineage, of_code, passed_on
 from patchword.results import Inherited, Prediction
@@ -46,13 +46,13 @@ def files(patterns: Sequence[str]) -> list[str]:
 
 
 def predictions(
-    run: Path, patterns: Sequence[str], *, top: int, device: str
+    run: Path, patterns: Sequence[str], *, top: int, device: str, views: Sequence[str] = ()
 ) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
-    model: Classifier = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     fold(model.eval())
-    predictor = model.predictor()
+    predictor = model.predictor(views)
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
         errors: dict[str, str] = {}

@@ -141,6 +141,60 @@ class Format:
         return result
 
 
+class HeadFormat:
+    """One outside project's names of a dense head, around whichever backbone it is on.
+
+    Args:
+        name: of the project; that of the backbone's format too, if `backbone` is None.
+        rules: about the head's tensors; the names of ours begin with `head.`.
+        root: what stands before their backbone's names.
+        backbone: what the backbone's format is called among those of its family.
+        first: rules about the backbone's tensors that go before that format's.
+        unread: tensors of our backbones that this head's model does not have, by their names.
+        unused: their tensors that have no part in our network, a backbone's without the root.
+        derived: makes those of theirs that we do not have, named without the root; as in `Format`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *rules: Rule,
+        root: str,
+        backbone: str | None = None,
+        first: tuple[Rule, ...] = (),
+        unread: tuple[str, ...] = (),
+        unused: tuple[str, ...] = (),
+        derived: Callable[[Any], Tensors] | None = None,
+    ) -> None:
+        self.name, self.rules, self.root, self.backbone = name, rules, root, backbone or name
+        self.first, self.unread, self.unused, self.derived = first, unread, unused, derived
+
+    def around(self, formats: Iterable[Format]) -> Format | None:
+        """Return the format of a whole model; None where its backbone has none of that name.
+
+        Args:
+            formats: those of the backbone's family.
+        """
+        base = next((format_ for format_ in formats if format_.name == self.backbone), None)
+        if base is None:
+            return None
+        unread = tuple(f"backbone.{name}" for name in self.unread)
+        aside = [part for r in base.rules if r.ours in unread for part in r.parts]
+        made = Format(
+            self.name,
+            *self.first,
+            head=self.rules,
+            root=(self.root,),
+            ignore=(*base.ignore, *self.unused, *aside),
+            derived=self.derived or base.derived,
+            copies=base.copies,
+            placed=base.placed,
+            settings=base.settings,
+        )
+        made.rules += tuple(rule for rule in base.rules if rule.ours not in unread)
+        return made
+
+
 def _of_backbone(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
 

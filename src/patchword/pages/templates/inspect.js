@@ -67,9 +67,10 @@ const spot = (side, cell) =>
 // Say in words what the map shows: how much stays near, where most goes, what tokens get.
 function told(layer, found, asked, cell) {
   const side = layer.keys;
+  const even = inPercent(1 / layer.across);
   const cells = [...found.subarray(side.prefix.length)];
   const best = cells.indexOf(Math.max(...cells));
-  const parts = [`most on ${spot(side, best)} (${inPercent(cells[best])})`];
+  const parts = [`most on ${spot(side, best)} (${inPercent(cells[best])}, where even is ${even})`];
   if (cell !== null && Math.min(side.rows, side.columns) >= COARSE) {
     const row = Math.floor(((cell.row + 0.5) / layer.queries.rows) * side.rows);
     const column = Math.floor(((cell.column + 0.5) / layer.queries.columns) * side.columns);
