@@ -46,7 +46,9 @@ HEATS: dict[str, Heat] = {
 }
 
 
-def heats(who: Sitter, shown: Sequence[Picture]) -> dict[str, list[Float[Tensor, "1 r c"]]]:
+def heats(
+    who: Sitter, shown: Sequence[Picture]
+) -> dict[str, list[Float[Tensor, "1 rows columns"]]]:
     """Return what each picture's answer rests on, by each of the means that apply to a model."""
     read = images(who, shown)
     found = {name: [heat(who.model, image[None]) for image in read] for name, heat in HEATS.items()}
@@ -65,7 +67,7 @@ def answers_caption() -> str:
 
 
 def answers_panel(
-    viewed: Sequence[Viewed], found: dict[str, list[Float[Tensor, "1 r c"]]]
+    viewed: Sequence[Viewed], found: dict[str, list[Float[Tensor, "1 rows columns"]]]
 ) -> Panel:
     """Draw each picture, and where its answer comes from, by each of the means that apply."""
     rows = tuple(

@@ -63,7 +63,7 @@ class Checked:
 
 
 def checked(
-    who: Sitter, shown: Sequence[Picture], found: dict[str, list[Float[Tensor, "1 r c"]]]
+    who: Sitter, shown: Sequence[Picture], found: dict[str, list[Float[Tensor, "1 rows columns"]]]
 ) -> Checked:
     """Say the price of checking a model's maps, then check them."""
     if who.card.kind not in ("class", "shares"):
