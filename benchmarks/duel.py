@@ -17,7 +17,7 @@ import torch
 from patchword.layers import fold
 from tests.parity.compare import relative
 from tests.parity.page import processor
-from tests.parity.peer import images
+from tests.parity.peer import varied
 
 ROUNDS = 7
 SECONDS = 0.6  # of one block of calls
@@ -143,13 +143,6 @@ def duel(ours, theirs, rounds):
         spent = {id(side): seconds(side) for side in order}
         ratios.append(spent[id(theirs)] / spent[id(ours)])
     return sorted(ratios)
-
-
-def varied(config, count):
-    """Return images of different brightness and contrast, for batch norms of pooled maps."""
-    batch = images(config, count)
-    batch *= torch.linspace(0.5, 2.0, count).view(-1, 1, 1, 1)
-    return batch + torch.linspace(-1.0, 1.0, count).view(-1, 1, 1, 1)
 
 
 def raced(ours, theirs, config, given):

@@ -29,19 +29,38 @@ class Level:
     name: str
     channels: int
     stride: Grid | None  # input pixels per cell along each axis; None: no grid is left here
+    prefix: int = 0  # tokens that stand before the grid's
 
 
-def block_levels(depth: int, dim: int, stride: Grid | None) -> tuple[Level, ...]:
-    """Return the levels of a network of so many blocks, all of one width, on one grid."""
-    return tuple(
-        Level(name, dim, stride) for name in (*(f"blocks.{i}" for i in range(depth)), "final")
-    )
+def block_levels(
+    depth: int, dim: int, stride: Grid | None, prefix: int = 0, *, since: int = 0
+) -> tuple[Level, ...]:
+    """Return the levels of a network of so many blocks, all of one width, on one grid.
+
+    Args:
+        depth: blocks.
+        dim: channels of a token.
+        stride: of the grid.
+        prefix: tokens before the grid's.
+        since: the first block that has them.
+    """
+    blocks = (Level(f"blocks.{i}", dim, stride, prefix * (i >= since)) for i in range(depth))
+    return (*blocks, Level("final", dim, stride, prefix))
 
 
-def stage_levels(dims: Sequence[int], strides: Iterable[int]) -> tuple[Level, ...]:
-    """Return the levels of stages of these channels, and pixels along the side of a cell."""
-    pairs = enumerate(zip(dims, strides, strict=True))
-    levels = [Level(f"stages.{i}", dim, (step, step)) for i, (dim, step) in pairs]
+def stage_levels(
+    dims: Sequence[int], strides: Iterable[int], prefix: Sequence[int] = ()
+) -> tuple[Level, ...]:
+    """Return the levels of stages of these channels, and pixels along the side of a cell.
+
+    Args:
+        dims: channels of each stage.
+        strides: pixels along the side of a cell of each.
+        prefix: tokens before the grid's, of the last stages; the others have none.
+    """
+    counts = (*[0] * (len(dims) - len(prefix)), *prefix)
+    rows = enumerate(zip(dims, strides, counts, strict=True))
+    levels = [Level(f"stages.{i}", dim, (step, step), count) for i, (dim, step, count) in rows]
     return (*levels, replace(levels[-1], name="final"))
 
 

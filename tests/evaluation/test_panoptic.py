@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from patchword.data.scene import Segment
 from patchword.errors import DataError, ShapeError
-from patchword.evaluation.panoptic import Segment, Tally
+from patchword.evaluation.panoptic import Tally
 
 
 def test_the_figures_are_panopticapi_s(shared):

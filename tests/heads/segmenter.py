@@ -47,3 +47,4 @@ def authors(golden):
 
 
 GOLDENS = {"segmenter_orig_": authors}
+PEERS = {}

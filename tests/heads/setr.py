@@ -51,3 +51,4 @@ def authors(golden):
 
 
 GOLDENS = {"setr_orig_": authors}
+PEERS = {}

@@ -16,7 +16,10 @@ from patchword.inspection.sanity import rank_correlation, sanity
 from patchword.layers import Attend
 from tests.contract.tiny import TINY, made
 from tests.contract.tiny import images as contract_images
+from tests.families.resnet import TINY as RESNETS
 from tests.inspection.tiny import MEAN, SWIN, VIT, images, perturbed
+
+TINY_RESNET = next(iter(RESNETS.values()))
 
 
 class Shifted(Attend):
@@ -213,3 +216,16 @@ def test_the_sanity_check_randomises_from_the_head_down_and_leaves_the_model_alo
     blind = sanity(model, batch, edges)
     torch.testing.assert_close(blind.correlation, torch.ones(4, 6))
     assert found.correlation[:, -1].mean() < 0.9
+
+
+@pytest.mark.peers
+def test_gradcam_of_a_convnet_is_captums():
+    captum = pytest.importorskip("captum.attr")
+    model = perturbed(TINY_RESNET, 4).double()
+    batch, targets = images(TINY_RESNET).double(), torch.tensor([2, 0])
+    for number, stage in enumerate(model.backbone.stages):
+        judge = captum.LayerGradCam(model, stage)
+        wanted = judge.attribute(batch, target=targets, relu_attributions=True)[:, 0]
+        assert wanted.any()
+        found = gradcam(model, batch, targets, f"stages.{number}")
+        torch.testing.assert_close(found, wanted.detach(), rtol=1e-9, atol=1e-12)

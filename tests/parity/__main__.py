@@ -8,10 +8,8 @@ python -m tests.parity FOLDER          the authors' own tensors in a folder of g
 
 import argparse
 import json
-import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from multiprocessing import get_context
@@ -27,12 +25,14 @@ from patchword.files import write_text
 from tests.parity import families, goldens, page
 from tests.parity.agreement import from_goldens, look
 
+TASKS = 8  # models that one process compares: torch and its allocator keep what large ones took
+
 
 def main() -> int:
     """Do what the command line says; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="of goldens")
-    parser.add_argument("--only", default="*", help="a pattern of model names")
+    parser.add_argument("--only", nargs="+", default=["*"], help="patterns of model names")
     parser.add_argument("--count", action="store_true", help="compare nothing")
     given = parser.parse_args()
     if given.folder is not None:
@@ -40,36 +40,41 @@ def main() -> int:
     return counts(given.only) if given.count else measure(given.only)
 
 
-def counts(pattern: str) -> int:
-    """Count the names of a pattern anew, and keep what else is known of them."""
+def counts(patterns: list[str]) -> int:
+    """Count the names of patterns anew, and keep what else is known of them."""
     stored = catalogue.stored()
     for room in (models, heads):
         names = [name for name in list_models() if name in room.index()]
         known = {name: figures for name, figures in stored.items() if name in names}
         for name in names:
-            if fnmatchcase(name, pattern):
+            if any(fnmatchcase(name, pattern) for pattern in patterns):
                 parity = known[name].parity if name in known else {}
                 known[name] = replace(catalogue.count(name), parity=parity)
         record(known, room)
     return 0
 
 
-def measure(pattern: str) -> int:
-    """Compare the names of a pattern, keep what came out, and write the pages."""
+def named(patterns: list[str]) -> list[str]:
+    """Return the names that any of the patterns fits."""
+    return [name for name in models.index() if any(fnmatchcase(name, p) for p in patterns)]
+
+
+def measure(patterns: list[str]) -> int:
+    """Compare the names of patterns, keep what came out, and write the pages."""
     start, failed = time.monotonic(), 0
     known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
-    names = [name for name in models.index() if fnmatchcase(name, pattern)]
+    names = named(patterns)
     authors = from_goldens({models.index()[name] for name in names})
-    workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        waiting = {pool.submit(look, name): name for name in dearest_first(names)}
-        for done in as_completed(waiting):
-            name, fault = waiting[done], done.exception()
-            if fault is not None:
-                print(f"{name} FAILED: {type(fault).__name__}: {fault}", flush=True)
+    queue = dearest_first(names)
+    with get_context("spawn").Pool(
+        None, torch.set_num_threads, (1,), maxtasksperchild=TASKS
+    ) as pool:
+        for name, seen in pool.imap_unordered(look, queue):
+            if isinstance(seen, str):
+                print(f"{name} FAILED: {seen}", flush=True)
                 failed += 1
                 continue
-            figures, live = done.result()
+            figures, live = seen
             found = {**authors.get(models.index()[name], {}), **live}
             known[name] = replace(figures, parity=found)
             record(known)

@@ -10,9 +10,12 @@ from tests.parity.compare import affordable, compare
 SHARED = Path(__file__).parents[3] / "shared" / "goldens"
 
 
-def look(name: str) -> tuple[Figures, dict[str, Agreement]]:
-    """Count a model, and hold it against its live references."""
-    return catalogue.count(name), from_peers(name)
+def look(name: str) -> tuple[str, tuple[Figures, dict[str, Agreement]] | str]:
+    """Count a model and hold it against its live references; or say what went wrong."""
+    try:
+        return name, (catalogue.count(name), from_peers(name))
+    except Exception as fault:
+        return name, f"{type(fault).__name__}: {fault}"
 
 
 def from_peers(name: str) -> dict[str, Agreement]:

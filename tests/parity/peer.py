@@ -41,6 +41,17 @@ def images(config, count=2, size=None):
     return torch.randn(shape, generator=generator)
 
 
+def varied(config, count):
+    """Return images of different brightness and contrast.
+
+    Pooled maps then differ between images; of plain noise all are alike, and a batch norm of them
+    would blow rounding up.
+    """
+    batch = images(config, count)
+    batch *= torch.linspace(0.5, 2.0, count).view(-1, 1, 1, 1)
+    return batch + torch.linspace(-1.0, 1.0, count).view(-1, 1, 1, 1)
+
+
 def perturbed(model, name):
     """Move every tensor of a model, so that none has a value by which it could be overlooked.
 
@@ -67,7 +78,7 @@ def settled(peer, config):
         norm.train().momentum = 1.0
     if norms:
         with torch.no_grad():
-            peer.see(peer.model, images(config, 8))
+            peer.see(peer.model, varied(config, 8))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     peer.model.train().eval()  # some keep what they worked out in evaluation, as LeViT's biases

@@ -152,3 +152,13 @@ def test_what_is_missing_is_said(tmp_path, pictures, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["page"] == str(out / "inspect.html")
     assert "not shown: " in (out / "inspect.html").read_text(encoding="utf-8")
+
+
+def test_checks_say_their_price_first_and_are_drawn(tmp_path, pictures, capsys):
+    model = saved("deit_mini_patch4_32", tmp_path / "model", image_size=32)
+    found = patchword.inspect(model, str(pictures), out=tmp_path, checks=True, device="cpu")
+    passes = 2 * 5 * 11 + 2 * 3 * (len(patchword.load(model).backbone.spine()) + 2)
+    assert f"checks of model: about {passes} passes" in capsys.readouterr().err
+    assert {"deletion", "insertion", "sanity"} <= set(found.figures)
+    drawn = found.figures["deletion"].read_text(encoding="utf-8")
+    assert "random order (area 0." in drawn and "Grad-CAM (area 0." in drawn

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int32, Shaped, UInt8
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
@@ -103,6 +103,42 @@ def header(file: File, pixels: Pixels, *, name: str = "") -> Header:
         )
 
 
+def decode_map(
+    file: File, pixels: Pixels, like: Header, *, name: str = ""
+) -> Int32[np.ndarray, "h w"]:
+    """Read the values of a map of a picture (classes, ids, depths) as they are stored.
+
+    Greys and palette indices are themselves, colours are R + 256 G + 65536 B. A map that was drawn
+    on a picture before it was turned upright is turned with it.
+
+    Args:
+        file: the map.
+        pixels: the contract, for its limits.
+        like: the picture's header.
+        name: what an error calls the map.
+
+    Raises:
+        ImageError: it cannot be read, or its values are not what was drawn.
+    """
+    with _opened(file, pixels, name) as image:
+        if image.format == "JPEG":
+            raise ImageError("is a JPEG, which changes the values of a map; save it as PNG")
+        _load(image, pixels)
+        values = np.array(image)
+    if values.ndim == 3:
+        if values.shape[2] == 2:
+            values = values[..., 0]
+        else:
+            values = values[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+    if values.dtype.kind not in "iub":
+        raise ImageError(f"{name}: holds fractions; wanted: whole numbers, as in a 16-bit PNG")
+    values = values.astype(np.int32)
+    stored = like.size[::-1] if like.orientation >= 5 else like.size
+    if like.orientation >= 5 and values.shape == stored != like.size:
+        values = upright(torch.from_numpy(values)[None], like.orientation)[0].numpy()
+    return values
+
+
 def _bands_header(found: Bands, pixels: Pixels) -> Header:
     wanted = ", ".join(map(str, pixels.bands or ()))
     rows, columns = found.size
@@ -112,7 +148,7 @@ def _bands_header(found: Bands, pixels: Pixels) -> Header:
     return Header("bands", size, "TIFF", found.bits, found.orientation, (*turned, *said))
 
 
-def upright(values: UInt8[Tensor, "c h w"], tag: int) -> UInt8[Tensor, "c H W"]:
+def upright(values: Shaped[Tensor, "c h w"], tag: int) -> Shaped[Tensor, "c H W"]:
     """Turn pixels as an EXIF orientation tag says; unknown tags turn nothing."""
     if 5 <= tag <= 8:
         values = values.transpose(-1, -2)

@@ -47,11 +47,12 @@ class FolderSource(Source):
         return self.paths[index]
 
     def fingerprint(self) -> str:
-        sizes = np.array([_size(self.root / path) for path in self.paths], dtype=np.int64)
+        sizes = np.array([bytes_of(self.root / path) for path in self.paths], dtype=np.int64)
         return digest([*self.classes, *self.paths], [sizes, *self.known.arrays()])
 
 
-def _size(path: Path) -> int:
+def bytes_of(path: Path) -> int:
+    """Return the size of a file; one that is gone is an `ImageError`."""
     try:
         return path.stat().st_size
     except OSError as error:

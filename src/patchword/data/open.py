@@ -15,8 +15,9 @@ from patchword.data.idx import find_idx, open_idx
 from patchword.data.listed import TABLES, find_lists, open_lists
 from patchword.data.parquet import find_parquet, open_parquet
 from patchword.data.pixels import Pixels
+from patchword.data.scenes import KINDS, open_scenes
 from patchword.data.shards import find_shards, is_pattern, open_shards
-from patchword.data.source import Data
+from patchword.data.source import Data, Kind
 from patchword.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet
 from patchword.data.torchvision_sets import PREFIX as TORCHVISION
 from patchword.data.torchvision_sets import named_set, open_torchvision
@@ -31,6 +32,8 @@ def named(where: str) -> str:
         return where
     if where.startswith(TORCHVISION):
         return named_set(where).name
+    if _kind(where):
+        return named(where.partition(":")[2])
     if where.startswith(HF):
         return where.removeprefix(HF).rpartition("/")[2]
     path = Path(where).resolve()
@@ -51,8 +54,9 @@ def open_data(
 
     Args:
         where: a folder; a list of pictures (CSV, JSON lines); tar shards, by braces or a glob;
-            `hf:NAME`; `torchvision:NAME:ROOT`; or `digits` for the embedded set (a folder of that
-            name: `./digits`).
+            `hf:NAME`; `torchvision:NAME:ROOT`; `mask:FOLDER`, `objects:FOLDER`,
+            `panoptic:FOLDER` or `depth:FOLDER`, where several things are known of its pictures;
+            or `digits` for the embedded set (a folder of that name: `./digits`).
         pixels: the contract that every picture is read under.
         seed: of the split, where there is none.
         columns: as ROLE=NAME, where the data's own names do not tell: path, label, value, split;
@@ -72,6 +76,8 @@ def open_data(
         if word.startswith(HF):
             folder = cached(word.removeprefix(HF))
             return replace(_open_folder(folder, given, pixels, seed), name=named(word))
+        if kind := _kind(word):
+            return _open_kind(Path(word.partition(":")[2]), kind, pixels, seed)
         if is_pattern(str(where)) or Path(where).suffix == ".tar":
             path = Path(where).absolute()
             return open_shards(named(str(where)), find_shards(path), given, pixels, seed=seed)
@@ -88,6 +94,18 @@ def open_data(
     raise DataError(f"there is no {path}; name a folder, a list, or an embedded set: {hint}")
 
 
+def _kind(where: str) -> Kind | None:
+    return next((kind for kind in KINDS if where.startswith(f"{kind}:")), None)
+
+
+def _open_kind(folder: Path, kind: Kind, pixels: Pixels, seed: int) -> Data:
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}; name one after {kind}:")
+    found = open_scenes(folder.resolve(), pixels, seed=seed, kind=kind)
+    assert found is not None
+    return found
+
+
 def _open_folder(
     folder: Path, columns: Columns, pixels: Pixels, seed: int, *, strays: bool = False
 ) -> Data:
@@ -102,6 +120,8 @@ def _open_folder(
         return open_parquet(folder, tables, columns, pixels)
     if columns != Columns():
         raise DataError(f"{folder} has no columns to name; leave --columns out")
+    if scenes := open_scenes(folder, pixels, seed=seed):
+        return scenes
     if cifar := find_cifar(folder):
         return open_cifar(*cifar, pixels)
     if pairs := find_idx(folder):

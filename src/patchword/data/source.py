@@ -13,14 +13,17 @@ from torch import Tensor
 
 from patchword.data.decode import Header
 from patchword.data.draw import Stream, uniforms
+from patchword.data.scene import Scene
 from patchword.errors import ImageError
 
 CACHE_BYTES = 1 << 30
 HELD_OUT = 0.2
 
-Kind: TypeAlias = Literal["class", "labels", "shares", "values"]
+Kind: TypeAlias = Literal[
+    "class", "labels", "shares", "values", "mask", "objects", "panoptic", "depth"
+]
 """What is known of a picture: its one class; any number of labels; shares of the classes, which
-sum to 1; or values, each a number of any size."""
+sum to 1; values, each a number of any size; or the part of its `Scene` of that name."""
 
 
 class Targets(NamedTuple):
@@ -44,10 +47,11 @@ class Source(ABC):
             splits of a data set.
         labels: the class of each picture. Where something else is known of them, the class that
             stands for it in counts and splits: the rarest of its labels (0 where it has none),
-            the largest of its shares; 0 for values.
+            the largest of its shares, the rarest class of its objects; else 0.
         kind: what is known of the pictures.
         targets: what is to be learnt where it is not one class: labels as 0 and 1, shares, values.
         channels: of what `read` returns.
+        things: the classes that can be counted, where pictures are parted into things and stuff.
     """
 
     channels: int
@@ -55,6 +59,7 @@ class Source(ABC):
     labels: Int64[np.ndarray, " n"]
     kind: Kind = "class"
     targets: Float32[np.ndarray, "n classes"] | None = None
+    things: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,6 +71,14 @@ class Source(ABC):
         Raises:
             ImageError: it cannot be read; the message names it.
         """
+
+    def scene(self, index: int) -> Scene:
+        """Return what is known of a picture place by place: nothing, unless `kind` says so.
+
+        Raises:
+            ImageError: it cannot be read, or does not fit the picture; the message names it.
+        """
+        return Scene()
 
     @abstractmethod
     def header(self, index: int) -> Header:
@@ -126,12 +139,15 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: Int64[np.ndarray, " n"]) -> None:
         self.source, self.indices, self.channels = source, indices, source.channels
-        self.classes, self.kind = source.classes, source.kind
+        self.classes, self.kind, self.things = source.classes, source.kind, source.things
         self.labels = source.labels[indices]
         self.targets = None if source.targets is None else source.targets[indices]
 
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
         return self.source.read(int(self.indices[index]))
+
+    def scene(self, index: int) -> Scene:
+        return self.source.scene(int(self.indices[index]))
 
     def header(self, index: int) -> Header:
         return self.source.header(int(self.indices[index]))
@@ -149,6 +165,7 @@ class Joined(Source):
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
         self.channels, self.classes = sources[0].channels, sources[0].classes
+        self.things = sources[0].things
         self.labels, self.kind = np.concatenate([s.labels for s in sources]), sources[0].kind
         rows = [source.targets for source in sources if source.targets is not None]
         self.targets = np.concatenate(rows) if rows else None
@@ -161,6 +178,10 @@ class Joined(Source):
     def read(self, index: int) -> UInt8[Tensor, "c h w"]:
         source, place = self._place(index)
         return source.read(place)
+
+    def scene(self, index: int) -> Scene:
+        source, place = self._place(index)
+        return source.scene(place)
 
     def header(self, index: int) -> Header:
         source, place = self._place(index)
@@ -182,6 +203,10 @@ class CachedSource(ArraySource):
     ) -> None:
         super().__init__(images, origin.labels, origin.classes, "", broken)
         self.origin, self.kind, self.targets = origin, origin.kind, origin.targets
+        self.things = origin.things
+
+    def scene(self, index: int) -> Scene:
+        return self.origin.scene(index)
 
     def header(self, index: int) -> Header:
         return self.origin.header(index)

@@ -23,6 +23,10 @@ KNOWN: Mapping[Kind, str] = {
     "labels": "labels",
     "shares": "shares of the classes",
     "values": "values",
+    "mask": "a mask",
+    "objects": "objects",
+    "panoptic": "segments",
+    "depth": "depths",
 }
 """What there is of each picture, in words."""
 

@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 
+from patchword.data.scene import VOID
 from patchword.errors import DataError, ShapeError
-
-VOID = 255  # what a pixel is marked with where nobody knows its class
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,26 +8,16 @@ lies on void and on the crowd of its class (the last, of several); and a crowd i
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
+from patchword.data.scene import Segment
 from patchword.errors import DataError, ShapeError
 
 VOID = 0  # the id of pixels that are in no segment
 
 IdMap = Integer[np.ndarray, "h w"]
-
-
-class Segment(NamedTuple):
-    """One segment of a picture."""
-
-    id: int  # its pixels' value in the map of ids
-    label: int  # its class
-    crowd: bool = False  # it is many things that nobody told apart
-    area: int | None = None  # of the truth, as its file has it, which panopticapi believes; None:
-    # the pixels in the map
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,11 @@ class DenseHead(nn.Module, ABC):
 
     Attributes:
         levels: names of those that it reads, in the order in which it takes them.
+        silent: patterns of parameters that no answer depends on, by the paper's own design.
     """
 
     levels: tuple[str, ...]
+    silent: tuple[str, ...] = ()
 
     def __init__(self, levels: Sequence[Level]) -> None:
         super().__init__()

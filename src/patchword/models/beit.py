@@ -346,7 +346,7 @@ class BEiT(Backbone):
         )
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.pool == "mean" else norms
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
         self.multiple = c.patch_size
         self.class_tokens = int(c.pool == "token")
         self.width, self.head_std = c.embed_dim, 2e-5  # 0.02, scaled down by the authors' script

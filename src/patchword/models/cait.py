@@ -230,7 +230,7 @@ class CaiT(Backbone):
         trunk = [f"blocks.{i}" for i in range(c.depth)]
         names = [*trunk, *(f"class_blocks.{i}" for i in range(c.class_depth)), "final"]
         stride = (c.patch_size, c.patch_size)
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = tuple(Level(n, c.embed_dim, stride, int(n not in trunk)) for n in names)
         self.multiple = c.patch_size
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)

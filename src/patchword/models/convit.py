@@ -218,8 +218,8 @@ class ConViT(Backbone):
         )
         self.class_token = ClassToken(c.embed_dim)
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
-        self.multiple = c.patch_size
+        self.multiple = step = c.patch_size
+        self.levels = block_levels(c.depth, c.embed_dim, (step, step), 1, since=c.local_depth)
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
         for part in self.modules():

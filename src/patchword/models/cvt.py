@@ -304,7 +304,7 @@ class CvT(Backbone):
         self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        self.levels = stage_levels(c.embed_dim, accumulate(c.stride, mul))
+        self.levels = stage_levels(c.embed_dim, accumulate(c.stride, mul), (1,))
         last = f"stages.{len(c.depth) - 1}.blocks.{c.depth[-1] - 1}"
         self.silent = (f"{last}.attn.conv_proj_q.*",)  # the class token's query is not convolved
         self.apply(truncated)

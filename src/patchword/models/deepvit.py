@@ -242,7 +242,7 @@ class DeepViT(Backbone):
             for block in self.blocks:
                 block.ls1, block.ls2 = Grow(1 / c.shrink), Grow(1 / c.shrink)
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
         self.multiple = c.patch_size
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)

@@ -197,7 +197,7 @@ class PiT(Backbone):
         self.norm = nn.LayerNorm(c.embed_dim[-1], eps=1e-6)
         strides = [(c.stride << stage,) * 2 for stage in range(len(c.depth))]
         stages = [
-            Level(f"stages.{i}", dim, stride)
+            Level(f"stages.{i}", dim, stride, len(c.prefix))
             for i, (dim, stride) in enumerate(zip(c.embed_dim, strides, strict=True))
         ]
         self.levels = (*stages, replace(stages[-1], name="final"))

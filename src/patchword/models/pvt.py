@@ -207,7 +207,7 @@ class PVT(Backbone):
         self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        self.levels = stage_levels(c.embed_dim, c.strides())
+        self.levels = stage_levels(c.embed_dim, c.strides(), (1,))
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Grid, Operator, PatchEmbed, TokenMixer, merge_heads
+from patchword.layers import (
+    Grid,
+    Operator,
+    PatchEmbed,
+    TokenMixer,
+    by_index,
+    merge_heads,
+    relative_index,
+)
 from patchword.weights import Format, Rule, View
 
 
@@ -106,14 +114,20 @@ class Gaussian(Operator):
     def weights(
         self, rows: int, columns: int, v: Float[Tensor, "b 1 n e"]
     ) -> Float[Tensor, "1 heads n n"]:
-        """Return how much each cell takes from each other."""
+        """Return how much each cell takes from each other.
+
+        Scores are worked out once for every offset of two cells, of which there are few.
+        """
         kind = torch.promote_types(self.centers.dtype, torch.float32)
-        down, across = (torch.arange(n, dtype=kind, device=v.device) for n in (rows, columns))
-        cells = torch.cartesian_prod(down, across)
-        apart = cells - cells[:, None] - self.centers.to(kind)[:, None, None]  # h, query, key, 2
-        spreads = self.spreads.to(kind)[:, None]
-        scaled = apart * spreads[..., None, None] if spreads.ndim == 2 else apart @ spreads
-        return (scaled.square().sum(-1) / -2).softmax(-1)[None].to(v.dtype)
+        down, across = (
+            torch.arange(n - 1, -n, -1, dtype=kind, device=v.device) for n in (rows, columns)
+        )
+        apart = torch.cartesian_prod(down, across) - self.centers.to(kind)[:, None]  # h offsets 2
+        spreads = self.spreads.to(kind)
+        scaled = apart * spreads[:, None, None] if spreads.ndim == 1 else apart @ spreads
+        scores = scaled.square().sum(-1).T / -2
+        index = relative_index((rows, columns)).to(v.device)
+        return by_index(scores, index).softmax(-1)[None].to(v.dtype)
 
 
 class QuadraticBlock(TokenMixer):

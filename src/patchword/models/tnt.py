@@ -304,7 +304,7 @@ class TNT(Backbone):
         self.stem = Stem(c)
         self.blocks = nn.ModuleList(TNTBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
         self.multiple = c.patch_size
         self.width = c.embed_dim
         self.apply(truncated)

@@ -394,7 +394,8 @@ class ViL(Backbone):
         self.class_tokens = int(c.pool == "token")
         self.norm = nn.LayerNorm(self.width, 1e-6)
         strides = [prod(c.patch_size[: i + 1]) for i in range(len(c.depth))]
-        self.levels, self.multiple = stage_levels(c.embed_dim, strides), strides[-1]
+        self.levels = stage_levels(c.embed_dim, strides, c.num_globals)
+        self.multiple = strides[-1]
         self.silent = tuple(unread(c))
         self.apply(truncated)
 

@@ -248,7 +248,8 @@ class ViT(Backbone):
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.norm_pooled else norms
         stride = (c.patch_size, c.patch_size)
-        self.levels, self.multiple = block_levels(c.depth, c.embed_dim, stride), c.patch_size
+        self.levels = block_levels(c.depth, c.embed_dim, stride, self.stem.count)
+        self.multiple = c.patch_size
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
         self.class_tokens = tokens if c.pool == "token" else 0

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
+from patchword.inspection.attribution import gradcam, relevance
 from patchword.inspection.rollout import rollout
 from patchword.pages.inspect import Panel, Viewed
 from patchword.pages.plates import Row, Strip, overlaid
@@ -26,7 +28,32 @@ def attended(
     return None if found is None else found.mean(dim=1)
 
 
-HEATS: dict[str, Heat] = {"attention": attended, "rollout": rollout}
+def camera(
+    model: Classifier, image: Float[Tensor, "1 c h w"]
+) -> Float[Tensor, "1 rows columns"] | None:
+    """Return Grad-CAM of the answer, or None where no level with cells leads to it."""
+    try:
+        return gradcam(model, image)
+    except ConfigError:
+        return None
+
+
+HEATS: dict[str, Heat] = {
+    "attention": attended,
+    "rollout": rollout,
+    "relevance": relevance,
+    "Grad-CAM": camera,
+}
+
+
+def heats(
+    who: Sitter, shown: Sequence[Picture]
+) -> dict[str, list[Float[Tensor, "1 rows columns"]]]:
+    """Return what each picture's answer rests on, by each of the means that apply to a model."""
+    read = images(who, shown)
+    found = {name: [heat(who.model, image[None]) for image in read] for name, heat in HEATS.items()}
+    had = {name: [each for each in maps if each is not None] for name, maps in found.items()}
+    return {name: maps for name, maps in had.items() if len(maps) == len(read)}
 
 
 def answers_caption() -> str:
@@ -39,12 +66,10 @@ def answers_caption() -> str:
     )
 
 
-def answers_panel(who: Sitter, shown: Sequence[Picture], viewed: Sequence[Viewed]) -> Panel:
+def answers_panel(
+    viewed: Sequence[Viewed], found: dict[str, list[Float[Tensor, "1 rows columns"]]]
+) -> Panel:
     """Draw each picture, and where its answer comes from, by each of the means that apply."""
-    read = images(who, shown)
-    maps = {name: [heat(who.model, image[None]) for image in read] for name, heat in HEATS.items()}
-    had = {name: [m for m in found if m is not None] for name, found in maps.items()}
-    kept = {name: found for name, found in had.items() if len(found) == len(read)}
     rows = tuple(
         Row(
             title=each.title,
@@ -52,9 +77,9 @@ def answers_panel(who: Sitter, shown: Sequence[Picture], viewed: Sequence[Viewed
             wrong=each.verdict == "wrong",
             pictures=(
                 each.picture,
-                *(overlaid(each.picture, found[i][0].cpu().numpy()) for found in kept.values()),
+                *(overlaid(each.picture, maps[i][0].cpu().numpy()) for maps in found.values()),
             ),
         )
         for i, each in enumerate(viewed)
     )
-    return Panel(drawn=Strip(columns=("picture", *kept), rows=rows))
+    return Panel(drawn=Strip(columns=("picture", *found), rows=rows))

@@ -54,7 +54,7 @@ def inspect(
     with torch.random.fork_rng(devices=[]):
         runs = tuple(viewed(look.who, shown) for look in looks)
         looks = [replace(look, viewed=run.viewed) for look, run in zip(looks, runs, strict=True)]
-        figures = sections(looks, shown)
+        figures = sections(looks, shown, checks=checks)
     folder = out or (run if stored_run(run) else Path("inspect") / sitters[0].name)
     page = Inside(
         title=f"Inside {sitters[0].name}" + (f" and {sitters[1].name}" if against else ""),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from patchword.pages.inspect import Panel, Plate, Section, Viewed
-from patchword.portrait.answers import answers_caption, answers_panel
+from patchword.portrait.answers import answers_caption, answers_panel, heats
+from patchword.portrait.checks import Checked, checked
 from patchword.portrait.features import cka_panel, map_panel, neighbours_panel, tokens_panel
 from patchword.portrait.heads import distance_panel, entropy_panel
 from patchword.portrait.pictures import Picture
@@ -24,19 +25,24 @@ class Look:
     viewed: tuple[Viewed, ...] = ()
 
 
-def sections(looks: Sequence[Look], shown: Sequence[Picture]) -> tuple[Section, ...]:
+def sections(
+    looks: Sequence[Look], shown: Sequence[Picture], *, checks: bool = False
+) -> tuple[Section, ...]:
     """Draw every figure for each model; what a model lacks is a sentence in its place."""
     few = shown[:IN_A_STRIP]
+    rests = [heats(look.who, shown) for look in looks]
+    done = [checked(x.who, shown, found) for x, found in zip(looks, rests, strict=True) if checks]
 
-    def plate(id: str, draw: Callable[[Look], Panel], caption: str = "") -> Plate:
-        return Plate(
-            id=id,
-            title=TITLES[id],
-            caption=caption or CAPTIONS[id],
-            panels=tuple(map(draw, looks)),
-        )
+    def plate(id: str, draw: Callable[[Look], Panel]) -> Plate:
+        panels = tuple(map(draw, looks))
+        return Plate(id=id, title=TITLES[id], caption=CAPTIONS[id], panels=panels)
 
-    answers = [plate("answers", lambda x: answers_panel(x.who, shown, x.viewed), answers_caption())]
+    answers = Plate(
+        id="answers",
+        title=TITLES["answers"],
+        caption=answers_caption(),
+        panels=tuple(answers_panel(x.viewed, f) for x, f in zip(looks, rests, strict=True)),
+    )
     heads = [
         plate("distance", lambda x: distance_panel(x.who, shown)),
         plate("entropy", lambda x: entropy_panel(x.who, shown)),
@@ -52,11 +58,22 @@ def sections(looks: Sequence[Look], shown: Sequence[Picture]) -> tuple[Section, 
         plate("filters", lambda x: filters_panel(x.who)),
         plate("positions", lambda x: positions_panel(x.who)),
     ]
-    found = zip(SECTIONS.items(), (answers, heads, features, weights), strict=True)
+    trust = [_of(name, done) for name in ("deletion", "insertion", "sanity") if checks]
+    found = zip(SECTIONS.items(), ([answers], trust, heads, features, weights), strict=True)
     return tuple(
         Section(id=id, title=title, lead=lead, plates=tuple(plates))
         for (id, (title, lead)), plates in found
+        if plates
     )
+
+
+def _of(name: str, done: Sequence[Checked]) -> Plate:
+    panels = {
+        "deletion": [each.deletion for each in done],
+        "insertion": [each.insertion for each in done],
+        "sanity": [each.sanity for each in done],
+    }[name]
+    return Plate(id=name, title=TITLES[name], caption=CAPTIONS[name], panels=tuple(panels))
 
 
 def _between(looks: Sequence[Look]) -> list[Plate]:

@@ -11,6 +11,9 @@ TITLES = {
     "neighbours": "Nearest pictures",
     "filters": "Patch filters",
     "positions": "Position similarity",
+    "deletion": "Deletion",
+    "insertion": "Insertion",
+    "sanity": "Randomisation",
 }
 
 CAPTIONS = {
@@ -39,15 +42,29 @@ CAPTIONS = {
     "positions": "Each tile belongs to the patch at its own place and shows how alike that patch's "
     "position embedding is to those of all patches; rows, columns or neighbourhoods that stand out "
     "are geometry the model has learnt.",
+    "deletion": "The probability of the answer as cells are blanked, the most important first, the "
+    "mean of the pictures. A faithful map falls early, below the random order.",
+    "insertion": "The probability of the answer as a blurred picture is sharpened, the most "
+    "important cells first. A faithful map rises early, above the random order.",
+    "sanity": "How alike (rank correlation) a map stays as the weights are made random, from the "
+    "head down to the stem. It should fall towards 0: a map that stays shows the edges of the "
+    "picture, not the model (Adebayo et al. 2018).",
 }
 
 MEANS = {  # of telling what an answer rests on: the column's name -> what it shows
     "attention": "where the last layer attends (the class token, or the mean of all places)",
-    "rollout": "what reaches the answer through all layers by attention alone (rollout)",
+    "rollout": "what reaches the answer through all layers by attention alone",
+    "relevance": "what speaks for the answer, by attention weighed with its gradient, layer by "
+    "layer (Chefer et al. 2021)",
+    "Grad-CAM": "where the last map whose cells count holds features that speak for the answer",
 }
 
 SECTIONS = {
     "answers": ("Answers", "Pictures, what the model says of them, and what in them it rests on."),
+    "checks": (
+        "Checks",
+        "Whether the maps of what an answer rests on can be trusted; each by itself can mislead.",
+    ),
     "heads": ("Heads", "What the heads of each layer do on these pictures, in numbers."),
     "features": (
         "Features",

@@ -11,6 +11,7 @@ from patchword import recipes
 from patchword.config import dump, parse
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
 from patchword.data.quarantine import leave_out
+from patchword.data.scenes import KINDS
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
 from patchword.errors import ConfigError, DataError, ImageError, ShapeError
@@ -75,8 +76,7 @@ def choose(request: Request) -> Chosen:
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
-    size = request.image_size or recipe.image_size or _last(recipe)
-    sized = replace(request, image_size=size)
+    sized = replace(request, image_size=request.image_size or recipe.image_size or _last(recipe))
     if start is None:
         card = _card(sized, picked, pixels, data, recipe)
     else:
@@ -107,8 +107,18 @@ def _channels(request: Request, pixels: Pixels, census: Census, start: Start | N
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
-    """Open the data of a request."""
-    return open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
+    """Open the data of a request.
+
+    Raises:
+        DataError: as `open_data`, or nothing learns yet what is known of its pictures.
+    """
+    data = open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
+    if data.train.kind in KINDS:
+        raise DataError(
+            f"{data.name} has {data.train.kind} beside its pictures, which no training learns yet; "
+            "name pictures with classes, labels or values"
+        )
+    return data
 
 
 def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
