@@ -15,7 +15,7 @@ from torch import Tensor
 
 from patchword.data.coco import rarest
 from patchword.data.folder import FolderSource
-from patchword.data.pairs import Pairs, data_of
+from patchword.data.pairs import Pair, Pairs, data_of
 from patchword.data.pixels import Pixels
 from patchword.data.rle import fill
 from patchword.data.scene import Scene, objects_from
@@ -106,6 +106,20 @@ class Reading:
     flat: int = 0  # boxes without area
     files: int = 0
 
+    def read(
+        self, root: Path, pairs: Sequence[Pair], read: Callable[[Path], Page | str]
+    ) -> dict[str, Page]:
+        """Return the pages of one split by picture, without those that are wrong."""
+        found: dict[str, Page] = {}
+        for pair in pairs:
+            page = Page(()) if pair.beside is None else read(root / pair.beside)
+            self.files += 1
+            if isinstance(page, str):
+                self.faults.append(Fault(str(pair.beside), page))
+            else:
+                found[pair.picture] = page._replace(boxes=self.kept(page.boxes))
+        return found
+
     def kept(self, boxes: Sequence[Box]) -> tuple[Box, ...]:
         """Leave out boxes without area, and count them."""
         kept = tuple(
@@ -151,43 +165,25 @@ def open_boxes(
             training pictures lack.
     """
     reading = Reading()
-    pages: dict[str, dict[str, Page]] = {}
-    for split, rows in pairs.items():
-        found = pages.setdefault(split, {})
-        for pair in rows:
-            page = Page(()) if pair.beside is None else read(root / pair.beside)
-            reading.files += 1
-            if isinstance(page, str):
-                reading.faults.append(Fault(str(pair.beside), page))
-            else:
-                found[pair.picture] = page._replace(boxes=reading.kept(page.boxes))
+    pages = {split: reading.read(root, rows, read) for split, rows in pairs.items()}
     notes = list(reading.notes())
     used = {
         split: [{box.name for box in page.boxes} for page in found.values()]
         for split, found in pages.items()
     }
-    first = next(iter(used)) if "train" not in used else "train"
-    names = tuple(classes) or tuple(sorted(set().union(*used[first])))
+    training = used.get("train") or next(iter(used.values()))
+    names = tuple(classes) or tuple(sorted(set().union(*training)))
+    if not names:
+        raise DataError(f"{root} has no box to train on; add some")
     strange = sorted(set().union(*(set().union(*some) for some in used.values())) - set(names))
-    if strange or not names:
+    if strange:
         raise DataError(
-            f"{root} has a box of {strange[0]!r}, which is no class of the training pictures; add "
+            f"{root} has a box of {strange[0]!r}, which none of the training pictures has; add "
             "some there or remove it"
-            if strange
-            else f"{root} has no box to train on; add some"
         )
     numbers = {name: number for number, name in enumerate(names)}
-    sources = {
-        split: BoxSource(
-            root,
-            found,
-            Targets(
-                names,
-                rarest([{numbers[n] for n in some} for some in used[split]], len(names)),
-                "objects",
-            ),
-            pixels,
-        )
-        for split, found in pages.items()
-    }
+    sources: dict[str, BoxSource] = {}
+    for split, found in pages.items():
+        labels = rarest([{numbers[name] for name in some} for some in used[split]], len(names))
+        sources[split] = BoxSource(root, found, Targets(names, labels, "objects"), pixels)
     return data_of(root, sources, notes, seed=seed)

@@ -32,6 +32,11 @@ class Stream(IntEnum):
     BALANCE = 12
     SHOTS = 16
     CORRUPT = 17
+    JITTER_SCALE = 30
+    SCENE_CROP = 31
+    SCENE_SIZES = 32
+    LARGE_SCALE = 33
+    DISTORT = 34
 
 
 class Address(NamedTuple):
