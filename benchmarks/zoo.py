@@ -1,36 +1,29 @@
 """How fast every family is: ours beside the best configuration of each live peer.
 
-    python benchmarks/zoo.py [--only 'swin*'] [--mode forward|step] [--compile]
-    python benchmarks/zoo.py --page
+    python -m benchmarks.zoo [--only 'swin*'] [--mode forward|step] [--compile] [--dry]
+    python -m benchmarks.zoo --page
 
 For each family's model: the peer with fresh weights, ours with the same ones, outputs compared;
 then every configuration of either side (fp32 or bf16, channels last or not, timm's experimental
-fused attention or not; with --compile, the fastest of these compiled as well) is tried, and the
-fastest of each whose outputs are right is timed against the other's, turn by turn. Kept are the
-median of the rounds' ratios (above 1: ours is faster), their range, and the same for the peer
-against itself, which is what a difference of nothing looks like. Rows gather in
-benchmarks/zoo.json, from which --page draws docs/speed.md.
+fused attention or not, our batch norms folded as `patchword predict` does or not; with --compile,
+the fastest of these compiled as well) is tried, and the fastest of each whose outputs are right is
+timed against the other's, turn by turn (duel.py). Rows gather in benchmarks/zoo.json, from which
+--page draws docs/speed.md, and after them those of the families that no library has (plain.py).
 """
 
-import argparse
-import copy
-import json
-import time
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 
 import timm.layers
-import torch
 
+from benchmarks.duel import COLUMNS, ROUNDS, asked, kept, line, raced, run
 from patchword import models
 from patchword.heads.classify import classifier
 from patchword.weights import fill
 from tests.families import FAMILIES
-from tests.parity.compare import format_of, relative
-from tests.parity.page import processor
-from tests.parity.peer import CLASSES, images, perturbed
+from tests.parity.compare import format_of
+from tests.parity.peer import CLASSES, perturbed
 
 MODELS = {  # of each family; the smallest that people use
     "beit_base_patch16_224": {"depth": 4},
@@ -52,183 +45,45 @@ MODELS = {  # of each family; the smallest that people use
     "vit_small_patch16_224": {},
     "vit_small_r26_s32_224": {},
 }
-ROUNDS = 7
-SECONDS = 0.6  # of one block of calls
-RIGHT = {"fp32": 1e-4, "bf16": 5e-2}  # largest error, relative to the largest output
-RATES = {"p", "drop_prob", "rate"}  # of dropout and stochastic depth, by ours and the peers' names
 EXPERIMENTAL = ("timm.models.swin_transformer",)  # where timm has kernels that it leaves off
 KEPT = Path(__file__).with_name("zoo.json")
+UNPACKAGED = Path(__file__).with_name("plain.json")
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 HEAD = """\
 # Speed of the zoo
 
-Seconds of the best packaged peer over ours, made by `benchmarks/zoo.py`: above 1, ours is faster.
-Same weights, outputs compared, {rounds} rounds turn by turn; each side in the fastest of its
-configurations whose outputs are right (named: ours, theirs). "Same" is the peer against itself. A
-model's verdict is by the peer that fares best against it; a row is slower where its whole range
+Seconds of the best packaged peer over ours, made by `python -m benchmarks.zoo`: above 1, ours is
+faster. Same weights, outputs compared, {rounds} rounds turn by turn; each side in the fastest of
+its configurations whose outputs are right (named: ours, theirs). "Same" is the peer against itself.
+A model's verdict is by the peer that fares best against it; a row is slower where its whole range
 lies below that of "same". {about}
 
-| model | peer | mode | ratio | range | same | ours | theirs | |
-| --- | --- | --- | ---: | --- | --- | --- | --- | --- |
+"""
+APART = """
+## Families that no library has
+
+Made by `python -m benchmarks.plain` in the same way, and no part of the means above. The other
+side is our own network, in which each operator of the paper computes as its authors' code does, or,
+where they published none, as its formulas are commonly written in PyTorch; everything else is
+shared, so a ratio is what our form of those operators is worth to the whole network. {about}
+
 """
 
 
-@dataclass(frozen=True)
-class Way:
-    """One configuration in which a network is run."""
-
-    precision: str
-    channels_last: bool
-    fused: bool = False
-    compiled: bool = False
-
-    def __str__(self):
-        words = [self.precision, *["channels last"] * self.channels_last]
-        words += [*["experimental"] * self.fused, *["compiled"] * self.compiled]
-        return " ".join(words)
-
-
-WAYS = [Way(precision, last) for precision in ("fp32", "bf16") for last in (False, True)]
-
-
-class Side:
-    """One network in one configuration, as a function to be timed."""
-
-    def __init__(self, model, way, batch, *, train):
-        self.way, self.train = way, train
-        model = copy.deepcopy(model).train(train)
-        for part in model.modules():
-            for rate in RATES & vars(part).keys():
-                setattr(part, rate, 0.0)
-        if way.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        self.plain = model
-        self.model = torch.compile(model) if way.compiled else model
-        self.batch = batch
-        self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-9) if train else None
-
-    def logits(self):
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.way.precision == "bf16"):
-            found = self.model(self.batch)
-        return found if isinstance(found, torch.Tensor) else found.logits
-
-    def answer(self):
-        """Return the logits of evaluation, however the side is timed."""
-        self.plain.eval()
-        with torch.inference_mode():
-            found = self.logits().float()
-        self.plain.train(self.train)
-        return found
-
-    def call(self):
-        """Answer a batch, or take a step of a training on it."""
-        if self.optimizer is None:
-            with torch.inference_mode():
-                return self.logits()
-        self.optimizer.zero_grad()
-        found = self.logits()
-        found.float().square().mean().backward()
-        self.optimizer.step()
-        return found.detach()
-
-
-def seconds(side, at_least=SECONDS):
-    """Return the seconds of one call, over a block of them."""
-    count, start = 0, time.perf_counter()
-    while count < 1 or time.perf_counter() - start < at_least:
-        side.call()
-        count += 1
-    return (time.perf_counter() - start) / count
-
-
-def fastest(models_, batch, wanted, *, train, compiled):
-    """Return the fastest way of running a network whose outputs are right.
-
-    Args:
-        models_: the network; and again where it can be built with other kernels.
-        batch: images.
-        wanted: the outputs in fp32.
-        train: time steps of a training, not answers.
-        compiled: try the fastest way compiled as well.
-    """
-    tried = [
-        (model, replace(way, fused=bool(i))) for i, model in enumerate(models_) for way in WAYS
-    ]
-    best = min(filter(None, (trial(*one, batch, wanted, train=train) for one in tried)), key=first)
-    if compiled:
-        model, way = best[1].plain, replace(best[1].way, compiled=True)
-        best = min(best, trial(model, way, batch, wanted, train=train) or best, key=first)
-    return best[1]
-
-
-def first(found):
-    return found[0]
-
-
-def trial(model, way, batch, wanted, *, train):
-    """Return the seconds of one way of running a network, and the side; None if it goes wrong."""
-    side = Side(model, way, batch, train=train)
-    try:
-        error = relative(side.answer(), wanted)
-    except Exception as error:  # a peer that cannot run this way
-        print(f"    {way}: {type(error).__name__}", flush=True)
-        return None
-    if error > RIGHT[way.precision]:
-        print(f"    {way}: wrong by {error:.1e}", flush=True)
-        return None
-    side.call()
-    side.call()
-    return seconds(side), side
-
-
-def duel(ours, theirs):
-    """Time two sides turn by turn; return the rounds' ratios, theirs over ours."""
-    ratios = []
-    for number in range(ROUNDS):
-        order = (ours, theirs) if number % 2 else (theirs, ours)
-        spent = {id(side): seconds(side) for side in order}
-        ratios.append(spent[id(theirs)] / spent[id(ours)])
-    return sorted(ratios)
-
-
-def race(name, change, batch_size, *, train, compiled):
+def race(name, change, given):
     """Yield a row for each live peer of a model."""
     config = replace(models.config(name), **change)
-    batch = images(config, batch_size)
-    batch *= torch.linspace(0.5, 2.0, batch_size).view(
-        -1, 1, 1, 1
-    )  # for batch norms of pooled maps
-    batch += torch.linspace(-1.0, 1.0, batch_size).view(-1, 1, 1, 1)
     for make in FAMILIES[models.index()[name]].peers(name, config, CLASSES):
         peer = built(make, experimental=False)
         perturbed(peer.model, name)
-        builds = [peer.model]
+        forms = {"": peer.model}
         if type(peer.model).__module__ in EXPERIMENTAL:
-            builds.append(built(make, experimental=True).model)
-            builds[1].load_state_dict(peer.model.state_dict())
+            forms["experimental"] = built(make, experimental=True).model
+            forms["experimental"].load_state_dict(peer.model.state_dict())
         ours = classifier(config.build(), CLASSES).eval()
-        fill(ours, format_of(name, peer.format).load(peer.model.state_dict()))
-        wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
-        kinds = {"train": train, "compiled": compiled}
-        mine = fastest([ours], batch, wanted, **kinds)
-        theirs = fastest(builds, batch, wanted, **kinds)
-        ratios = duel(mine, theirs)
-        again = duel(theirs, Side(theirs.plain, theirs.way, batch, train=train))
-        yield {
-            "model": name,
-            "changed": change,
-            "peer": peer.label,
-            "mode": "step" if train else "forward",
-            "compiled": compiled,
-            "batch": batch_size,
-            "ratio": median(ratios),
-            "range": [ratios[0], ratios[-1]],
-            "same": [again[0], again[-1]],
-            "ours": str(mine.way),
-            "theirs": str(theirs.way),
-            "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}",
-        }
+        fill(ours, format_of(name, peer.format).load(peer.model.state_dict(), config))
+        facts = {"model": name, "changed": change, "peer": peer.label}
+        yield facts | raced(ours, forms, config, given)
 
 
 def built(make, *, experimental):
@@ -237,31 +92,10 @@ def built(make, *, experimental):
     return make()
 
 
-def keep(row):
-    """Put a row in the place of the one that it renews."""
-    rows = json.loads(KEPT.read_text()) if KEPT.exists() else []
-    rows = [old for old in rows if identity(old) != identity(row)]
-    rows = sorted([*rows, row], key=identity)
-    KEPT.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-
-
-def identity(row):
-    return row["model"], row["compiled"], row["mode"], row["peer"]
-
-
 def page():
     """Draw docs/speed.md from the rows that were kept."""
-    rows = json.loads(KEPT.read_text())
-    about = "Measured on: " + "; ".join(sorted({row["on"] for row in rows})) + "."
-    lines = [HEAD.format(rounds=ROUNDS, about=about)]
-    for row in rows:
-        mode = row["mode"] + (", may compile" if row["compiled"] else "")
-        changed = "".join(f", {key} {value}" for key, value in row["changed"].items())
-        lines.append(
-            f"| `{row['model']}`{changed} | {row['peer']} | {mode} | {row['ratio']:.2f} "
-            f"| {span(row['range'])} | {span(row['same'])} | {row['ours']} | {row['theirs']} "
-            f"| {'slower' if row['range'][1] < row['same'][0] else ''} |\n"
-        )
+    rows, unpackaged = kept(KEPT), kept(UNPACKAGED)
+    lines = [HEAD.format(rounds=ROUNDS, about=measured(rows)), COLUMNS, *map(line, rows)]
     lines.append("\nGeometric means, the best peer of each model:\n\n")
     for mode, compiled in sorted({(row["mode"], row["compiled"]) for row in rows}):
         best = {}
@@ -271,34 +105,20 @@ def page():
         kind = f"{mode}, {'eager or compiled' if compiled else 'eager'}"
         mean = geometric_mean(best.values())
         lines.append(f"- {kind}: {mean:.2f} over {len(best)} models\n")
+    if unpackaged:
+        lines += [APART.format(about=measured(unpackaged)), COLUMNS, *map(line, unpackaged)]
     PAGE.write_text("".join(lines))
 
 
-def span(pair):
-    return f"{pair[0]:.2f} to {pair[1]:.2f}"
+def measured(rows):
+    return "Measured on: " + "; ".join(sorted({row["on"] for row in rows})) + "."
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="*")
-    parser.add_argument("--mode", choices=("forward", "step"), default="forward")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--page", action="store_true")
-    given = parser.parse_args()
+    given = asked(__doc__)
     if given.page:
         return page()
-    torch.manual_seed(0)
-    for name in [n for n in MODELS if fnmatchcase(n, given.only)]:
-        train = given.mode == "step"
-        for row in race(name, MODELS[name], given.batch, train=train, compiled=given.compile):
-            keep(row)
-            print(
-                f"{name:36} {row['peer']:12} {row['mode']} {row['ratio']:5.2f} "
-                f"({span(row['range'])}; same: {span(row['same'])})  "
-                f"{row['ours']} | {row['theirs']}",
-                flush=True,
-            )
+    run(race, MODELS, KEPT, given)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from patchword import models
 from patchword.files import write_text
-from patchword.pretrained import store
+from patchword.sources import store
 
 EXAMPLE = re.compile(r'auto_docstring\(checkpoint="([\w.-]+/[\w.-]+)"\)')
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from patchword.api import convert as convert
     from patchword.api import doctor as doctor
     from patchword.api import evaluate as evaluate
+    from patchword.api import inspect as inspect
+    from patchword.api import licences as licences
     from patchword.api import predict as predict
     from patchword.api import train as train
     from patchword.checkpoints import load as load
@@ -26,6 +28,8 @@ _HOMES = {
     "create_model": "patchword.pretrained",
     "doctor": "patchword.api",
     "evaluate": "patchword.api",
+    "inspect": "patchword.api",
+    "licences": "patchword.api",
     "list_models": "patchword.factory",
     "load": "patchword.checkpoints",
     "predict": "patchword.api",
@@ -39,6 +43,8 @@ __all__ = [
     "create_model",
     "doctor",
     "evaluate",
+    "inspect",
+    "licences",
     "list_models",
     "load",
     "predict",

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchword.config import dump
 from patchword.errors import ConfigError
-from patchword.factory import build, preprocessing, sides
+from patchword.factory import Model, build, config, contract, preprocessing, sides
 from patchword.heads.classify import Classifier, LinearHead
 from patchword.layers import Fitted
 from patchword.predictor import Card
@@ -16,31 +17,37 @@ from patchword.weights import fill
 from patchword.weights.report import Report, summed
 from patchword.weights.resize import PatchResample, recoloured, resized
 
+SAME = ("depth", "embed_dim", "num_heads", "mlp_ratio")  # in whatever sizes a network comes
+
 
 def adapt(
-    model: Classifier,
+    model: Model,
     *,
+    name: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     patch_size: int | None = None,
     in_chans: int | None = None,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
     patch_resample: PatchResample = "pseudoinverse",
-) -> tuple[Classifier, Report]:
+) -> tuple[Model, Report]:
     """Return a model for other images or classes, and what became of its tensors.
 
     Args:
         model: is left as it is.
+        name: of the same network at other sizes, as in swin_base_patch4_window12_384 where the
+            model is swin_base_patch4_window7_224: its windows and its image size are taken.
         image_size: a side, or rows and columns, in pixels; what is not said stays.
         patch_size: side of a patch in pixels, for networks that cut images into patches.
         in_chans: channels of an image. Kernels are added up for one, else repeated and scaled.
-        num_classes: another number makes a fresh head.
+        num_classes: another number makes a fresh head; of one for every pixel, its last layers.
         classes: names of the classes, by index. Where the model has names too, the head's rows
             of equal ones are kept.
         patch_resample: how the patches' kernel is read at another size.
 
     Raises:
-        ConfigError: a number is out of its range, or the family cannot be changed so.
+        ConfigError: a number is out of its range, the family cannot be changed so, or another
+            network has that name.
     """
     if model.card is None:
         raise ConfigError("this model has no card: make it with create_model, or load it")
@@ -49,7 +56,7 @@ def adapt(
     count = model.card.num_classes if num_classes is None else num_classes
     named = model.card.classes if count == model.card.num_classes else None
     names = named if classes is None else tuple(classes)
-    card = _changed(model.card, image_size, patch_size, in_chans)
+    card = _changed(_named(model.card, name), image_size, patch_size, in_chans)
     card = replace(card, num_classes=len(classes) if classes is not None else count, classes=names)
     if card == model.card:
         return model, Report(kept=len(model.state_dict()))
@@ -59,6 +66,21 @@ def adapt(
     about = [*card.provenance.get("adapted", []), *report.lines]
     made.card = replace(card, provenance={**card.provenance, "adapted": about})
     return made, report
+
+
+def _named(card: Card, name: str | None) -> Card:
+    """Return the card of the same network under another name: its sizes, and the own colours."""
+    if name is None:
+        return card
+    other = config(name)
+    if not isinstance(other, type(config(card.model))):
+        raise ConfigError(f"{card.model} cannot be made {name}: it is of another family")
+    settings = dump(other)
+    for key in SAME:
+        if settings.get(key) != card.config.get(key):
+            raise ConfigError(f"{card.model} cannot be made {name}: its {key} is another")
+    frame = preprocessing(card.preprocessing, other.image_size, len(card.preprocessing.mean))
+    return replace(card, model=name, config=settings, preprocessing=frame)
 
 
 def _changed(
@@ -72,15 +94,18 @@ def _changed(
     channels = len(card.preprocessing.mean) if in_chans is None else in_chans
     if channels < 1 or (patch_size is not None and patch_size < 1):
         raise ConfigError("in_chans and patch_size are at least 1")
-    config: dict[str, Any] = {**card.config, "image_size": list(size), "in_chans": channels}
+    settings: dict[str, Any] = {**card.config, "image_size": list(size), "in_chans": channels}
     if patch_size is not None:
-        if not isinstance(config.get("patch_size"), int):
+        if not isinstance(settings.get("patch_size"), int):
             raise ConfigError(f"{card.model} has no single patch_size; leave it out")
-        config["patch_size"] = patch_size
+        settings["patch_size"] = patch_size
     same = (size, channels) == (card.preprocessing.image_size, len(card.preprocessing.mean))
     base = card.preprocessing
     return replace(
-        card, config=config, preprocessing=base if same else preprocessing(base, size, channels)
+        card,
+        config=settings,
+        preprocessing=base if same else preprocessing(base, size, channels),
+        pixels=card.pixels if channels == len(base.mean) else contract(card.pixels, channels),
     )
 
 
@@ -90,8 +115,18 @@ def _same_rows(card: Card, old: Card) -> bool:
     return same and (old.classes is None or card.classes == old.classes)
 
 
+def put_under(trained: Model, made: Model) -> Report:
+    """Fill the backbone of a model with that of another, for images of its own size.
+
+    Args:
+        trained: is left as it is.
+        made: on a backbone of the same name; is changed in place.
+    """
+    return _moved(trained, made, "pseudoinverse")
+
+
 @torch.no_grad()
-def _moved(old: Classifier, made: Classifier, how: PatchResample) -> Report:
+def _moved(old: Model, made: Model, how: PatchResample) -> Report:
     """Fill a model with the tensors of another form of it."""
     tensors, before = made.state_dict(), old.state_dict()
     resampled, parts = [], dict(old.named_modules())
@@ -104,6 +139,9 @@ def _moved(old: Classifier, made: Classifier, how: PatchResample) -> Report:
             sizes = [_size([m[n] for n in own.values()]) for m in (before, made.state_dict())]
             resampled.append(f"{name}: {words}; {_grown(*sizes)}")
     new, dropped, rows = _heads(old, made, tensors)
+    missing = tuple(key for key in tensors if key not in before and not key.startswith("head."))
+    if missing:
+        raise ConfigError(f"another network is wanted: this one has no {summed(missing)}")
     for name, tensor in before.items():
         if name in fitted or name in rows or name not in tensors:
             continue
@@ -132,7 +170,7 @@ def _kernel(name: str, old: Tensor, shape: torch.Size, how: PatchResample) -> Te
 
 
 def _heads(
-    old: Classifier, made: Classifier, tensors: dict[str, Tensor]
+    old: Model, made: Model, tensors: dict[str, Tensor]
 ) -> tuple[list[str], list[str], set[str]]:
     """Keep the rows of classes that both models name; say what is new and what is dropped.
 
@@ -142,6 +180,14 @@ def _heads(
     assert old.card is not None and made.card is not None
     if _same_rows(made.card, old.card):
         return [], [], set()
+    if not isinstance(made, Classifier):  # rows of pixels' scores lie in tensors of many forms
+        before = old.state_dict()
+        fresh = (n for n, t in tensors.items() if n in before and before[n].shape != t.shape)
+        of_head = tuple(name for name in fresh if name.startswith("head."))
+        if not isinstance(old, Classifier):
+            words = f"the head's scores of {made.card.num_classes} classes: {summed(of_head)}"
+            return [words], [f"those of {old.card.num_classes} classes"], {*of_head}
+        return [f"the head {made.card.model}"], [], set()
     theirs, ours = old.card.classes or (), made.card.classes or ()
     kept = [(i, theirs.index(name)) for i, name in enumerate(ours) if name in theirs]
     settled: set[str] = set()

@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from patchword.results import Converted, Prediction, TrainedRun
+from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 if TYPE_CHECKING:
     from patchword.diagnosis.visit import Diagnosis
@@ -31,15 +31,11 @@ def models(
         ConfigError: none has such a name.
     """
     from patchword import catalogue
-    from patchword import models as zoo
-    from patchword.errors import ConfigError, suggest
-    from patchword.factory import list_models
+    from patchword.factory import some_models
 
-    names = list_models(pattern)
-    if not names:
-        raise ConfigError(f"no model's name is like {pattern!r}; {suggest(pattern, zoo.index())}")
+    names = some_models(pattern)
     if pretrained:
-        from patchword.pretrained import rows
+        from patchword.sources import rows
 
         return rows(names)
     return catalogue.rows(names)
@@ -84,8 +80,7 @@ def convert(
     )
     save(adapted, Path(dest), format=format)
     assert adapted.card is not None
-    said = (*report.lines, *changes.lines)
-    count = len(adapted.state_dict())
+    said, count = (*report.lines, *changes.lines), len(adapted.state_dict())
     return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
@@ -103,6 +98,7 @@ def train(
     image_size: int | tuple[int, int] | None = None,
     holdout: float | None = None,
     seed: int = 0,
+    view_seed: int | None = None,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     workers: int | None = None,
     device: str = "auto",
@@ -111,6 +107,7 @@ def train(
     teacher: str | PathLike[str] | None = None,
     distill: Literal["hard", "soft"] | None = None,
     token: bool = False,
+    unlabelled: str | PathLike[str] | None = None,
     cache: str | PathLike[str] | None = None,
     quarantine: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
@@ -127,7 +124,7 @@ def train(
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists.
-        recipe: vit, deit, deit_distilled or tiny.
+        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, vit_finetune or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
@@ -135,15 +132,18 @@ def train(
         image_size: side, or rows and columns, in pixels.
         holdout: share of the training pictures, from 0 to 1, to hold out and choose by.
         seed: of the training.
+        view_seed: of what is seen (splits, order, augmentation, mixing), the same as seed if not
+            said; runs that share it and differ in seed share a teacher's answers.
         precision: of matrix products; auto measures which is faster.
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
-        init: a run, folder or file of weights to start from.
+        init: a run, folder or file of weights to start from, adapted to these images and classes.
         teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.
         token: learn it through a distillation token, with a model that has one.
+        unlabelled: a folder of pictures for the teacher to label, and to learn under its labels.
         cache: the folder that teachers' answers are kept in, for all runs that see the same views;
             patchword/teachers in the user's cache folder if not said.
         quarantine: a list of pictures to leave out, as `patchword doctor` writes it.
@@ -170,6 +170,7 @@ def train(
         image_size=None if image_size is None else sides(image_size),
         holdout=holdout,
         seed=seed,
+        view_seed=view_seed,
         precision=precision,
         workers=workers,
         device=device,
@@ -178,6 +179,7 @@ def train(
         teacher=None if teacher is None else fspath(teacher),
         distill=distill,
         token=token,
+        unlabelled=None if unlabelled is None else fspath(unlabelled),
         cache=None if cache is None else fspath(cache),
         quarantine=None if quarantine is None else fspath(quarantine),
         settings=tuple(settings),
@@ -194,6 +196,7 @@ def train(
 def doctor(
     data: str,
     *,
+    columns: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     run: str | PathLike[str] | None = None,
     workers: int | None = None,
@@ -208,7 +211,8 @@ def doctor(
     exit code is 1 where something should be left out or put right first, else 0.
 
     Args:
-        data: a folder of pictures, idx or parquet files, or the embedded set "digits".
+        data: as `train` takes it.
+        columns: of a list or a table, as `train` takes them.
         out: the folder of the results; doctor/NAME of the data if not said, never in the data.
         run: a run, or a folder or file of a model, by whose features to look for wrong labels.
         workers: processes that decode pictures; 0 is a thread.
@@ -221,6 +225,7 @@ def doctor(
     return diagnose(
         data,
         Path("doctor") / named(data) if out is None else Path(out),
+        columns=columns,
         run=None if run is None else Path(run),
         workers=workers,
         device=device,
@@ -248,7 +253,9 @@ def evaluate(
         protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
             regression of values. Further ones: calibration, of the model's own answers;
             corruptions or shifts, of its answers to disturbed pictures; real or variant, against
-            other labels and pictures of its classes; fewshot, linear or knn, of its features.
+            other labels and pictures of its classes; tta, of its answers to several views of each
+            picture; fewshot, linear or knn, of its features;
+            finetune, of the whole model taught each set.
         split: of the data; auto is test where there is one, else validation; all is every picture.
         settings: changes to the protocol by path, as in shots=[1,5].
         out: where to write; the run if not said, nowhere for a model that is no run.
@@ -272,6 +279,7 @@ def predict(
     run: str | PathLike[str],
     *pictures: str,
     top: int = 3,
+    views: Sequence[str] = (),
     json: bool = False,
     device: str = "auto",
 ) -> list[Prediction]:
@@ -281,9 +289,57 @@ def predict(
         run: a run, or a folder or file that holds a model.
         pictures: files, folders and globs.
         top: how many classes to name.
+        views: of each picture, averaged at their cost: flip, crops (five), scale=1.2 (closer).
         json: print JSON lines.
         device: cpu, cuda, mps, or auto.
     """
     from patchword.training.use import predictions
 
-    return list(predictions(Path(run), pictures, top=top, device=device))
+    return list(predictions(Path(run), pictures, top=top, device=device, views=views))
+
+
+def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]:
+    """Say what a model inherits from data, weights and code, as far as it is known.
+
+    Args:
+        run: a run, or whatever else holds a model.
+        json: print JSON lines.
+    """
+    from patchword.training.use import inherited
+
+    return inherited(fspath(run))
+
+
+def inspect(
+    run: str | PathLike[str],
+    *pictures: str,
+    out: str | PathLike[str] | None = None,
+    against: str | PathLike[str] | None = None,
+    checks: bool = False,
+    device: str = "auto",
+    json: bool = False,
+) -> Inspected:
+    """Look inside a trained model: what it attends to, has learnt and gets wrong, as one page.
+
+    The page needs no network; its figures are also written one by one, beside it.
+
+    Args:
+        run: a run, or a folder or file that holds a model.
+        pictures: files, folders and globs, of which 16 are shown; held-out ones of the run's own
+            data if not said, mistakes and near misses among them.
+        out: the folder of the page; the run if not said, inspect/NAME for a model that is no run.
+        against: another model, to set beside it.
+        checks: measure whether the maps are faithful; first says how long that will take.
+        device: cpu, cuda, mps, or auto.
+        json: print JSON.
+    """
+    from patchword.portrait.look import inspect as look
+
+    return look(
+        Path(run),
+        pictures,
+        out=None if out is None else Path(out),
+        against=None if against is None else Path(against),
+        checks=checks,
+        device=device,
+    )

@@ -1,8 +1,8 @@
 """The catalogue: what is known of every model, each figure from one place.
 
-What takes time to find out is kept in `models/figures.json`, which `python -m tests.parity` writes:
-parameters and multiply-adds, counted, and how far each reference is, measured. What authors say of
-their model stands in its family's `CLAIMS`.
+What takes time to find out is kept in a `figures.json` beside the files of `models/` and of
+`heads/`, which `python -m tests.parity` writes: parameters and multiply-adds, counted, and how far
+each reference is, measured. What authors say of their model stands in its file's `CLAIMS`.
 """
 
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from patchword import models
+from patchword import heads, models
 from patchword.claim import Claim
 from patchword.config import read_json
 
 
-def store() -> Path:
-    """Return the file in which figures are kept."""
-    return Path(models.__file__).with_name("figures.json")
+def store(room: ModuleType = models) -> Path:
+    """Return the file in which the figures of a room's models are kept."""
+    return Path(room.__file__ or "").with_name("figures.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,11 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What was counted and measured of a model with 1000 classes at its own image size."""
+    """What was counted and measured of a model at its own image size, and with its own classes.
+
+    A classifier has 1000; the parameters of a head for every pixel are counted with its auxiliary
+    heads, whose multiply-adds are not.
+    """
 
     parameters: int
     macs: int  # multiply-adds of convolutions and matrix products, for one image
@@ -61,10 +65,13 @@ def entry(name: str) -> Entry:
     Raises:
         ConfigError: no model has that name.
     """
-    family = models.family(name)
+    from patchword.factory import describe
+
+    dense = name in heads.index()
+    family = (heads if dense else models).family(name)
     return Entry(
         model=name,
-        image_size=family.VARIANTS[name].image_size,
+        image_size=describe(name).preprocessing.image_size,
         paper=paper(family),
         figures=stored()[name] if name in stored() else count(name),
         claim=claims(family).get(name, Claim()),
@@ -99,10 +106,9 @@ def paper(family: ModuleType) -> str:
 @cache
 def stored() -> dict[str, Figures]:
     """Read the figures that are kept."""
-    if not store().exists():
-        return {}
     found: dict[str, Figures] = {}
-    held: dict[str, Any] = read_json(store())
+    there = [store(room) for room in (models, heads) if store(room).exists()]
+    held: dict[str, Any] = {name: kept for at in there for name, kept in read_json(at).items()}
     for name, kept in held.items():
         parity = {reference: Agreement(**seen) for reference, seen in kept["parity"].items()}
         found[name] = Figures(parameters=kept["parameters"], macs=kept["macs"], parity=parity)
@@ -118,16 +124,20 @@ def count(name: str) -> Figures:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from patchword.factory import create_model
+    from patchword.factory import build, describe
+    from patchword.heads.classify import Classifier
 
-    config = models.config(name)
+    card = describe(name)
     with torch.device("meta"):
-        model = create_model(name).eval().requires_grad_(False)
+        model = build(card).eval().requires_grad_(False)
+        images = torch.empty(1, len(card.preprocessing.mean), *card.preprocessing.image_size)
         with FlopCounterMode(display=False) as counter:
-            images = torch.empty(1, config.in_chans, *config.image_size)
-            pooled = model.backbone(images, taps=("final",)).pooled
-            parts = pooled.chunk(len(model.head), dim=1)
-            for head, part in zip(model.head.values(), parts, strict=True):
-                head(part)
+            if isinstance(model, Classifier):
+                pooled = model.backbone(images, taps=("final",)).pooled
+                parts = pooled.chunk(len(model.head), dim=1)
+                for head, part in zip(model.head.values(), parts, strict=True):
+                    head(part)
+            else:
+                model(images)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Figures(parameters=parameters, macs=counter.get_total_flops() // 2)

@@ -11,10 +11,12 @@ from torch import Tensor
 from patchword import adapters, models
 from patchword.adaptation import adapt
 from patchword.config import dump, parse, read_json
+from patchword.data.pixels import Pixels
+from patchword.data.terms import Terms, stated
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import build, family, preprocessing, sides
-from patchword.heads.classify import Classifier
-from patchword.identify import identify, named, of_library
+from patchword.factory import Model, build, contract, family, preprocessing, sides
+from patchword.identify import identify, named, of_library, pixelwise
+from patchword.lineage import Origin, taken
 from patchword.predictor import Card
 from patchword.weights import fill
 from patchword.weights.configs import (
@@ -33,6 +35,7 @@ WEIGHT_FILES = (
     *("model.safetensors", "pytorch_model.bin", "model.npz"),
     *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
 )
+UNCONVERTED = Pixels(profile="ignore")  # others learn from Pillow's convert, which knows none
 TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's model_args
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 LOOSE = (  # settings in which a model may differ from the variant whose name it has
@@ -51,8 +54,8 @@ def load(
     in_chans: int | None = None,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
-) -> Classifier:
-    """Load a trained classifier.
+) -> Model:
+    """Load a trained model.
 
     What was left aside, made new, resampled or assumed is logged, and stands in the card's
     provenance.
@@ -89,29 +92,39 @@ def load(
     return adapted.eval()
 
 
-def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Classifier, Report]:
+def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Model, Report]:
     """Return a model as it was saved, and what is to be said of it."""
-    path, found_at = Path(source), hub_id(str(source))
-    if found_at is not None and not path.exists():
-        kept = snapshot(found_at)
-        loaded, report = restore(folder_or_file(kept.folder), model, part)
-        assert loaded.card is not None
-        origin = {"source": f"hf:{found_at.repository}", "revision": kept.commit}
-        about = {**loaded.card.provenance, **origin}
-        loaded.card = replace(loaded.card, provenance=about)
-        return loaded, report
+    found_at = hub_id(str(source))
+    if found_at is None or Path(source).exists():
+        return _restored(source, model, part, Origin(str(source)))
+    kept = snapshot(found_at)
+    origin = Origin(f"hf:{found_at.repository}", kept.commit, stated(kept.folder))
+    return _restored(folder_or_file(kept.folder), model, part, origin)
+
+
+def _restored(
+    source: str | Path, model: str | None, part: str | None, origin: Origin
+) -> tuple[Model, Report]:
+    path, ours, own_names = Path(source), False, False
     report = Report()
     if path.is_dir():
-        card, tensors = _read_folder(path, model)
+        card, tensors, ours = _read_folder(path, model)
+        origin = origin if origin.revision else origin._replace(terms=stated(path))
         loaded = build(card)
         if loaded.state_dict().keys() != tensors.keys():
-            tensors, _ = named(tensors, card.model, loaded.backbone.config)
+            tensors = (
+                named(tensors, card.model, loaded.backbone.config)[0]
+                if card.head is None
+                else pixelwise(tensors, card)
+            )
     elif str(source).partition(":")[0] in adapters.LIBRARIES and not path.exists():
         card, tensors = of_library(adapters.trained(str(source)), str(source))
+        origin = origin._replace(terms=Terms(*adapters.terms(str(source))))
         loaded = build(card)
     else:
         found, beside = opened(path, part)
         card, tensors, report = identify(found, model)
+        own_names = all(name.startswith(("backbone.", "head.")) for name in found)
         loaded = build(card)
         if beside:
             rest = (f"{', '.join(beside)}: other networks in the file (part= reads them)",)
@@ -123,9 +136,11 @@ def restore(source: str | Path, model: str | None, part: str | None) -> tuple[Cl
     refuse_other_types(tensors, loaded.state_dict())
     fill(loaded, tensors, fresh=fresh)
     report = replace(report, kept=len(tensors), noted=(*report.noted, *oddities(tensors)))
-    if report.lines and loaded.card is not None:
-        about = {**loaded.card.provenance, "weights": report.lines}
-        loaded.card = replace(loaded.card, provenance=about)
+    if report.lines:
+        card = replace(card, provenance={**card.provenance, "weights": report.lines})
+    if not ours and not own_names:
+        card = replace(card, pixels=contract(UNCONVERTED, len(card.preprocessing.mean)))
+    loaded.card = card if ours and not origin.revision else taken(card, origin)
     return loaded, report
 
 
@@ -138,18 +153,21 @@ def folder_or_file(folder: Path) -> Path:
     return next((folder / name for name in files if (folder / name).exists()), folder)
 
 
-def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tensor]]:
+def _read_folder(folder: Path, model: str | None) -> tuple[Card, dict[str, Tensor], bool]:
+    """Return a card, tensors, and whether the card is ours."""
     found = read_json(folder / "config.json")
     file = next((f for f in WEIGHT_FILES if (folder / f).exists()), None)
     if file is None:
         raise WeightsError(f"{folder} holds no weights; a run has them when it is finished")
     tensors = read(folder / file)
     if "model_type" in found:
-        return _card_of_transformers(found, folder), tensors
+        return _card_of_transformers(found, folder), tensors, False
     if "architecture" in found:
-        return _card_of_timm(found | ({"architecture": model} if model else {})), tensors
+        card = _card_of_timm(found | ({"architecture": model} if model else {}))
+        return card, tensors, False
     known = {field.name for field in fields(Card)}
-    return parse(Card, {k: v for k, v in found.items() if k in known}, where="config.json"), tensors
+    card = parse(Card, {k: v for k, v in found.items() if k in known}, where="config.json")
+    return card, tensors, True
 
 
 def kinds(model: str) -> tuple[Kind, ...]:

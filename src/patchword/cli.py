@@ -20,7 +20,9 @@ VERBS = {
     "train": "train a classifier on pictures, evaluate it, write a report",
     "evaluate": "judge a trained model on labelled pictures, by a protocol",
     "predict": "answer pictures",
+    "inspect": "look inside a trained model, patch by patch",
     "convert": "write a model in another format, adapted where asked",
+    "licences": "what a model inherits from data, weights and code",
 }
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from patchword.checkpoints import kinds, restore
 from patchword.config import dump
 from patchword.errors import ConfigError, WeightsError, suggest
-from patchword.factory import family
+from patchword.factory import Model, formats
 from patchword.files import write_text
-from patchword.heads.classify import Classifier
-from patchword.identify import named
+from patchword.identify import named, pixelwise
+from patchword.lineage import lineage, readme
 from patchword.predictor import Card
 from patchword.weights import Format
 from patchword.weights.arrays import write_arrays
@@ -24,19 +24,20 @@ from patchword.weights.google import GOOGLE
 
 
 def save(
-    model: Classifier,
+    model: Model,
     dest: str | Path,
     *,
     format: str = "patchword",  # the word
 ) -> None:
-    """Write a classifier, read it back, and hold it against what was to be written.
+    """Write a model, read it back, and hold it against what was to be written.
 
     Args:
         model: as trained or loaded.
         dest: a folder, made where it is missing, for `model.safetensors` and `config.json`
             beside it; or a file of weights alone, `.safetensors` or `.pth`.
-        format: ours; timm or transformers, with their config beside the weights; or another
-            that the family is written in, such as torchvision or authors.
+        format: ours; timm or transformers, with their config beside the weights, and the terms
+            in a README.md where there is none; or another that the family is written in, such as
+            torchvision or authors.
 
     Raises:
         ConfigError: the model has no card, or its family is not in that format.
@@ -56,6 +57,10 @@ def save(
     weights.parent.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_text(dest / name, json.dumps(content, indent=2) + "\n")
+    page = dest / "README.md"
+    told = alone or page.exists() or format not in ("timm", "transformers")
+    if not told and lineage(model.card):
+        write_text(page, readme(model.card))
     put = write_arrays if weights.suffix == ".npz" else write
     put(weights, tensors)
     verify(model, dest, alone=alone)
@@ -87,14 +92,14 @@ def foreign_files(card: Card, format: str) -> tuple[dict[str, Any], str, str | N
     raise reasons[0] if reasons else ConfigError(f"transformers has no network like {card.model}")
 
 
-def foreign_tensors(model: Classifier, format: str, root: str | None) -> dict[str, Tensor]:
+def foreign_tensors(model: Model, format: str, root: str | None) -> dict[str, Tensor]:
     """Return a model's tensors under another project's names.
 
     Raises:
         ConfigError: its family is not written so.
     """
     assert model.card is not None
-    known = {f.name: f for f in family(model.card.model).FORMATS}
+    known = {f.name: f for f in formats(model.card)}
     if format not in known:
         raise ConfigError(
             f"{model.card.model} is not written as {format}; {suggest(format, known)}"
@@ -116,7 +121,7 @@ def _names(format_: Format, ours: str) -> bool:
     return True
 
 
-def verify(model: Classifier, dest: Path, *, alone: bool) -> None:
+def verify(model: Model, dest: Path, *, alone: bool) -> None:
     """Read a model back, and hold it against what was written.
 
     Args:
@@ -129,7 +134,11 @@ def verify(model: Classifier, dest: Path, *, alone: bool) -> None:
     """
     assert model.card is not None
     if alone:
-        found, _ = named(read(dest), model.card.model, model.backbone.config)
+        found = (
+            named(read(dest), model.card.model, model.backbone.config)[0]
+            if model.card.head is None
+            else pixelwise(read(dest), model.card)
+        )
     else:
         again, _ = restore(dest, None, None)
         found = again.state_dict()

@@ -29,19 +29,38 @@ class Level:
     name: str
     channels: int
     stride: Grid | None  # input pixels per cell along each axis; None: no grid is left here
+    prefix: int = 0  # tokens that stand before the grid's
 
 
-def block_levels(depth: int, dim: int, stride: Grid | None) -> tuple[Level, ...]:
-    """Return the levels of a network of so many blocks, all of one width, on one grid."""
-    return tuple(
-        Level(name, dim, stride) for name in (*(f"blocks.{i}" for i in range(depth)), "final")
-    )
+def block_levels(
+    depth: int, dim: int, stride: Grid | None, prefix: int = 0, *, since: int = 0
+) -> tuple[Level, ...]:
+    """Return the levels of a network of so many blocks, all of one width, on one grid.
+
+    Args:
+        depth: blocks.
+        dim: channels of a token.
+        stride: of the grid.
+        prefix: tokens before the grid's.
+        since: the first block that has them.
+    """
+    blocks = (Level(f"blocks.{i}", dim, stride, prefix * (i >= since)) for i in range(depth))
+    return (*blocks, Level("final", dim, stride, prefix))
 
 
-def stage_levels(dims: Sequence[int], strides: Iterable[int]) -> tuple[Level, ...]:
-    """Return the levels of stages of these channels, and pixels along the side of a cell."""
-    pairs = enumerate(zip(dims, strides, strict=True))
-    levels = [Level(f"stages.{i}", dim, (step, step)) for i, (dim, step) in pairs]
+def stage_levels(
+    dims: Sequence[int], strides: Iterable[int], prefix: Sequence[int] = ()
+) -> tuple[Level, ...]:
+    """Return the levels of stages of these channels, and pixels along the side of a cell.
+
+    Args:
+        dims: channels of each stage.
+        strides: pixels along the side of a cell of each.
+        prefix: tokens before the grid's, of the last stages; the others have none.
+    """
+    counts = (*[0] * (len(dims) - len(prefix)), *prefix)
+    rows = enumerate(zip(dims, strides, counts, strict=True))
+    levels = [Level(f"stages.{i}", dim, (step, step), count) for i, (dim, step, count) in rows]
     return (*levels, replace(levels[-1], name="final"))
 
 
@@ -50,6 +69,7 @@ class Tap(NamedTuple):
 
     map: Float[Tensor, "b c ..."]  # the grid's cells; (b c n) where the level has no grid
     prefix: Float[Tensor, "b p c"]  # tokens that stand before the grid's; p may be 0
+    source: Tensor | None = None  # what the network itself goes on with: gradients are taken at it
 
 
 class Features(NamedTuple):
@@ -69,9 +89,13 @@ class Backbone(nn.Module, ABC):
         width: channels of `Features.pooled`.
         readouts: names of the equal parts of `pooled` that have a head each; one, but for
             networks with a distillation token.
+        class_tokens: how many of the first prefix tokens of `final` `pooled` is read from; at 0 it
+            is a mean over cells.
         head_std: deviation of the weights of a fresh linear head; at 0 all scores start equal.
         norm: the last norm, between the last block and `final`. DINO's probe and others that
             read earlier levels of the same width through it apply it themselves.
+        multiple: pixels of which the sides of images are multiples; 1 where any sides are read.
+            Who takes images as they come pads them to it, as dense models do.
         silent: patterns of parameters that `pooled` does not depend on, by the paper's own
             design, as in "blocks.11.mlp.*". They get no gradient where only it is asked for.
     """
@@ -80,8 +104,10 @@ class Backbone(nn.Module, ABC):
     levels: tuple[Level, ...]
     width: int
     readouts: tuple[str, ...] = ("label",)
+    class_tokens: int = 0
     head_std: float = 0.0
     norm: nn.Module
+    multiple: int = 1
     silent: tuple[str, ...] = ()
 
     @abstractmethod
@@ -140,12 +166,12 @@ class Trace:
     def tokens(self, name: str, x: Float[Tensor, "b n c"], grid: Grid) -> None:
         """Pass a level as tokens: the grid's, row by row, after any prefix tokens."""
         if name in self.taps:
-            self.seen[name] = Tap(to_map(x, grid), x[:, : x.shape[1] - prod(grid)])
+            self.seen[name] = Tap(to_map(x, grid), x[:, : x.shape[1] - prod(grid)], x)
 
     def map(self, name: str, x: Float[Tensor, "b c ..."]) -> None:
         """Pass a level as a map, without prefix tokens."""
         if name in self.taps:
-            self.seen[name] = Tap(x, x.new_empty(len(x), 0, x.shape[1]))
+            self.seen[name] = Tap(x, x.new_empty(len(x), 0, x.shape[1]), x)
 
     def stages(
         self, stages: Iterable[nn.Module], x: Float[Tensor, "b c h w"], queries: int | None = None

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from patchword import catalogue, models
-from patchword.config import dump
+from patchword import catalogue, heads, models
+from patchword.config import dump, parse
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import build, describe, family
+from patchword.factory import build, describe, family, formats
 from patchword.models.vit import ViTConfig
 from patchword.predictor import Card
 from patchword.weights import recognise
@@ -35,6 +35,8 @@ def identify(tensors: Mapping[str, Tensor], model: str | None) -> Found:
         ConfigError: they fit several models, or none; says what to name.
         WeightsError: they do not fit the name that was given.
     """
+    if model in heads.index():
+        return dense(tensors, model)
     encoder = encoder_of(tensors)
     if model is not None:
         ours, settings = named(encoder.tensors, model)
@@ -60,6 +62,38 @@ def identify(tensors: Mapping[str, Tensor], model: str | None) -> Found:
     return Found(card, ours, Report(dropped=dropped, noted=tuple(noted)))
 
 
+def dense(tensors: Mapping[str, Tensor], model: str) -> Found:
+    """Read tensors of a whole model for every pixel.
+
+    Raises:
+        WeightsError: they are in none of its formats.
+    """
+    card = describe(model)
+    ours = pixelwise(tensors, card)
+    card = replace(card, num_classes=classes_in(ours, card))
+    noted = f"pixels are normalised as {model} expects: mean {means(card)}"
+    return Found(card, ours, Report(noted=(noted,)))
+
+
+def pixelwise(tensors: Mapping[str, Tensor], card: Card) -> dict[str, Tensor]:
+    """Return the tensors of a card's model for every pixel, under our names."""
+    if {name.partition(".")[0] for name in tensors} == {"backbone", "head"}:  # nobody else's are
+        return dict(tensors)
+    below = parse(type(models.config(card.backbone)), card.config) if card.backbone else None
+    return recognise(formats(card), tensors, below).load(tensors, below)
+
+
+def classes_in(ours: Mapping[str, Tensor], card: Card) -> int:
+    """Tell by shapes how many classes the head of a card's model has: by what grows with them."""
+    with torch.device("meta"):
+        some, more = (build(replace(card, num_classes=count)).state_dict() for count in (2, 3))
+    for name, tensor in some.items():
+        for axis, (few, many) in enumerate(zip(tensor.shape, more[name].shape, strict=True)):
+            if few != many and name in ours and few == 2:
+                return ours[name].shape[axis]
+    return card.num_classes
+
+
 def of_library(tensors: Mapping[str, Tensor], name: str) -> tuple[Card, dict[str, Tensor]]:
     """Return the card of another library's model, and its tensors under our names."""
     ours, settings = named(tensors, name)
@@ -78,11 +112,12 @@ def named(
         model: its name.
         config: of its backbone, where it is not the name's own.
     """
-    held, settings = family(model), {}
+    settings: Mapping[str, Any] = {}
     ours = dict(tensors)
     if not any(name.startswith("backbone.") for name in tensors):
-        config = held.VARIANTS[model] if config is None else config
-        format_ = recognise(held.FORMATS, tensors, config)
+        if config is None:
+            config = family(model).VARIANTS[model]
+        format_ = recognise(family(model).FORMATS, tensors, config)
         ours, settings = format_.load(tensors, config), format_.settings
     for name in [name for name in ours if name.startswith("head.") and name.endswith(".weight")]:
         if ours[name].ndim == 2:

@@ -10,9 +10,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from patchword.data.decode import decode
-from patchword.data.frame import Frame, frame
+from patchword.data.frame import Frame
 from patchword.data.pixels import Pixels
 from patchword.data.source import Kind
+from patchword.data.views import Average
+from patchword.data.views import views as named
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +42,8 @@ class Card:
 
     model: str  # the name it has in the zoo
     config: dict[str, Any]  # its backbone's settings, in full
+    backbone: str | None = None  # the backbone's own name, where a dense head is on it
+    head: dict[str, Any] | None = None  # that head's settings, in full
     num_classes: int
     pretraining_head: bool = False
     classes: tuple[str, ...] | None = None  # names, by index
@@ -79,11 +83,35 @@ def normalise(
     return (images.float() / 255 - mean) / std
 
 
-class Predictor:
-    """Pictures in (files, PIL images, arrays), names and probabilities out."""
+def averaged(
+    logits: Float[Tensor, "b v classes"], kind: Kind, average: Average
+) -> Float[Tensor, "b classes"]:
+    """Return probabilities from the scores of several views of each picture; of labels each's."""
+    scores = logits.mean(dim=1, keepdim=True) if average == "logits" else logits
+    return (scores.sigmoid() if kind == "labels" else scores.softmax(dim=2)).mean(dim=1)
 
-    def __init__(self, model: nn.Module, card: Card) -> None:
+
+class Predictor:
+    """Pictures in (files, PIL images, arrays), names and probabilities out.
+
+    Args:
+        model: with its head.
+        card: its own.
+        views: by which each picture is answered, as `data.views` names them; several cost as many
+            times the computing.
+        average: what is averaged over them; values are as they are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        card: Card,
+        views: Sequence[str] = (),
+        average: Average = "probabilities",
+    ) -> None:
         self.model, self.card = model.eval(), card
+        self.views = named(views)
+        self.average: Average = average
         self.names = card.classes or tuple(str(i) for i in range(card.num_classes))
 
     def __call__(self, picture: "Path | str | bytes | Image | Tensor", *, top: int = 5) -> Answer:
@@ -98,15 +126,23 @@ class Predictor:
         """
         return self.answers([self.pixels(picture)], top=top)[0]
 
-    def pixels(self, picture: "Path | str | bytes | Image | Tensor") -> UInt8[Tensor, "c h w"]:
-        """Return a picture's pixels as the model looks at them, before normalisation."""
+    def pixels(
+        self, picture: "Path | str | bytes | Image | Tensor"
+    ) -> UInt8[Tensor, "*views c h w"]:
+        """Return a picture's pixels as the model looks at them, before normalisation.
+
+        Where it is to be answered by several views, these stand first.
+        """
         if isinstance(picture, str):
             picture = Path(picture)
         if not isinstance(picture, Tensor):
             picture = decode(picture, self.card.pixels)
-        return frame(picture, self.card.preprocessing)
+        made = self.views(picture, self.card.preprocessing)
+        return made if len(made) > 1 else made[0]
 
-    def answers(self, pixels: Sequence[UInt8[Tensor, "c h w"]], *, top: int = 5) -> list[Answer]:
+    def answers(
+        self, pixels: Sequence[UInt8[Tensor, "*views c h w"]], *, top: int = 5
+    ) -> list[Answer]:
         """Answer pictures that went through `pixels`, as one batch."""
         if self.card.kind == "values":
             places = tuple(range(len(self.names)))
@@ -120,18 +156,17 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def probabilities(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def probabilities(self, images: UInt8[Tensor, "b *views c h w"]) -> Float[Tensor, "b classes"]:
         """Return each class's probability; of labels, each one's by itself."""
-        scores = self._scores(images)
-        return scores.sigmoid() if self.card.kind == "labels" else scores.softmax(dim=1)
+        return averaged(self._scores(images), self.card.kind, self.average)
 
     @torch.inference_mode()
-    def values(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b values"]:
+    def values(self, images: UInt8[Tensor, "b *views c h w"]) -> Float[Tensor, "b values"]:
         """Return the values that a regression answers, in their own units."""
-        scores = self._scores(images)
+        scores = self._scores(images).mean(dim=1)
         return scores if self.card.scale is None else self.card.scale.restored(scores)
 
-    def _scores(self, images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def _scores(self, images: UInt8[Tensor, "b *views c h w"]) -> Float[Tensor, "b v classes"]:
         where = next(self.model.parameters()).device
-        images = normalise(images.to(where), self.card.preprocessing)
-        return self.model(images).float().cpu()
+        looks = normalise(images.flatten(0, -4).to(where), self.card.preprocessing)
+        return self.model(looks).float().cpu().unflatten(0, (len(images), -1))

@@ -1,101 +1,42 @@
-"""Trained models by name: where their weights are known to be, and on what terms."""
+"""Trained models by name."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from patchword import models
-from patchword.checkpoints import load
+from patchword import heads
+from patchword.adaptation import put_under
+from patchword.checkpoints import LOG, load
 from patchword.config import dump, parse
-from patchword.errors import ConfigError, suggest
-from patchword.factory import build, config, regularised
+from patchword.errors import ConfigError
+from patchword.factory import Model, build, describe, design_of, regularised
 from patchword.factory import create_model as fresh_model
-from patchword.heads.classify import Classifier
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """Weights that are known, and what is said of them where they are listed."""
-
-    source: str  # as `load` takes it
-    listed: str  # by whom: timm, transformers
-    licence: str  # "unknown" where the list does not say
-    num_classes: int | None  # 0: there is no head; None: the list does not say
-    image_size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop: float
-    interpolation: str
-
-    @property
-    def tag(self) -> str:
-        """What tells it from others of the same model, as in "augreg_in1k"."""
-        return self.source.rpartition("/")[2].partition(".")[2]
-
-
-def store() -> Path:
-    """Return the file of known sources, which `python -m tests.known_sources` writes."""
-    return Path(models.__file__).with_name("sources.json")
-
-
-@cache
-def known() -> dict[str, tuple[Listed, ...]]:
-    """Return the known sources of each model, its default first."""
-    held = json.loads(store().read_text(encoding="utf-8"))
-    return {
-        name: tuple(parse(Listed, source, where="sources.json") for source in sources)
-        for name, sources in held.items()
-    }
-
-
-def rows(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the known sources of models, as JSON has it."""
-    return [{"model": name, **asdict(s)} for name in names for s in known().get(name, ())]
-
-
-def choose(name: str, pretrained: str | None) -> str:
-    """Return what `load` is to read for a model: its default, a tag of it, or another source.
-
-    Raises:
-        ConfigError: there is no default.
-    """
-    sources = known().get(name, ())
-    if pretrained is None:
-        if not sources:
-            raise ConfigError(
-                f"no weights of {name} are known: name some, as in pretrained='a/folder'"
-            )
-        return sources[0].source
-    tagged = [source.source for source in sources if source.tag == pretrained]
-    if tagged or Path(pretrained).exists() or "/" in pretrained or ":" in pretrained:
-        return tagged[0] if tagged else pretrained
-    raise ConfigError(
-        f"{name} has no weights {pretrained!r}; {suggest(pretrained, [s.tag for s in sources])}"
-    )
+from patchword.predictor import Card
+from patchword.sources import choose
 
 
 def create_model(
     name: str,
     *,
     pretrained: bool | str = False,
+    backbone: str | None = None,
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     in_chans: int | None = None,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     pretraining_head: bool = False,
-) -> Classifier:
-    """Make a classifier, with fresh weights or with trained ones.
+) -> Model:
+    """Make a model, with fresh weights or with trained ones.
 
     Args:
         name: one of `list_models()`, for trained weights perhaps with their tag, as in
             "vit_small_patch16_224.augreg_in1k"; or another library's model, as in "timm:NAME".
         pretrained: True for the weights that are known best; or a tag, a file, a folder or an id on
-            the Hub. What had to be adapted, made new or left aside is logged.
-        num_classes: scores per image; the weights' own, or 1000, if None.
+            the Hub. What had to be adapted, made new or left aside is logged. A head for every
+            pixel is fresh, and the weights are its backbone's, unless a file or folder of the
+            whole model is named.
+        backbone: name of the model below a head for every pixel; the head's own if None.
+        num_classes: scores per image or pixel; the weights' own, or the name's, if None.
         image_size: a side, or rows and columns, in pixels; the weights' or the name's own if None.
         in_chans: channels of an image; the weights' own, or 3, if None.
         drop_rate: dropout, from 0 to 1.
@@ -112,16 +53,27 @@ def create_model(
             raise ConfigError(f"{name}.{tag} names weights: say pretrained=True, or {name}")
         return fresh_model(
             name,
-            num_classes=1000 if num_classes is None else num_classes,
+            backbone=backbone,
+            num_classes=num_classes,
             image_size=image_size,
             in_chans=3 if in_chans is None else in_chans,
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
             pretraining_head=pretraining_head,
         )
-    config(name)  # says what is wrong with a name before anything is fetched
+    design_of(name, backbone)  # says what is wrong with a name before anything is fetched
     if pretraining_head:
         raise ConfigError("trained weights have a head of their own; leave pretraining_head out")
+    if name in heads.index() and not (isinstance(pretrained, str) and Path(pretrained).exists()):
+        card = describe(
+            name,
+            backbone=backbone,
+            num_classes=num_classes,
+            image_size=image_size,
+            in_chans=3 if in_chans is None else in_chans,
+        )
+        made = on_trained(card, None if pretrained is True else pretrained)
+        return dropping(made, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
     source = choose(name, tag or (None if pretrained is True else pretrained))
     model = load(
         source, model=name, image_size=image_size, in_chans=in_chans, num_classes=num_classes
@@ -129,7 +81,22 @@ def create_model(
     return dropping(model, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
 
 
-def dropping(model: Classifier, *, drop_rate: float, drop_path_rate: float) -> Classifier:
+def on_trained(card: Card, pretrained: str | None) -> Model:
+    """Put a fresh head on a trained backbone, and log what became of this one's tensors.
+
+    Args:
+        card: of the model.
+        pretrained: which weights of the backbone; those that are known best if None.
+    """
+    assert card.backbone is not None
+    below = load(choose(card.backbone, pretrained), model=card.backbone)
+    made = build(card)
+    for line in put_under(below, made).lines:
+        LOG.warning("%s: %s", card.model, line)
+    return made.eval()
+
+
+def dropping(model: Model, *, drop_rate: float, drop_path_rate: float) -> Model:
     """Return a trained model with other dropout and stochastic depth."""
     assert model.card is not None
     settings = parse(type(model.backbone.config), model.card.config)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from patchword.diagnosis.visit import Diagnosis
     from patchword.evaluation.protocol import Evaluation
-    from patchword.results import Converted, Prediction, TrainedRun
+    from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -33,6 +33,8 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
     for name, split in found.census.items():
         print(split_words(name, split))
     print(f"wrong labels  {found.labels}")
+    for line in found.omitted:
+        print(f"left out      {line}")
     shown(
         ("pictures", "found", "for example", "why"),
         [
@@ -67,12 +69,47 @@ def evaluate(found: "Evaluation", *, as_json: bool) -> int:
     return 0
 
 
+def inspect(found: "Inspected", *, as_json: bool) -> int:
+    """Show where the page and its figures are."""
+    if as_json:
+        figures = {name: str(path) for name, path in found.figures.items()}
+        return _lines([{"page": str(found.path), "figures": figures}])
+    print(f"page          {found.path}")
+    if found.figures:
+        folder = next(iter(found.figures.values())).parent
+        print(f"figures       {len(found.figures)} in {folder}")
+    return 0
+
+
 def convert(done: "Converted", *, as_json: bool) -> int:
     """Show what became of the tensors, and where the model is."""
     for line in done.said:
         print(line)
     print(f"{done.path}: {done.model} as {done.format}, {done.tensors} tensors, read back the same")
     return 0
+
+
+def licences(rows: "list[Inherited]", *, as_json: bool) -> int:
+    """Show a line per thing, and which of them bind or are not known."""
+    from dataclasses import asdict
+
+    from patchword.training.screen import table
+
+    if as_json:
+        return _lines([asdict(row) for row in rows])
+    table(
+        ("from", "what", "licence", "says", "through"),
+        [(r.kind, r.name, _mark(r) + (r.licence or "not known"), r.said, r.through) for r in rows],
+    )
+    bound = [f"{r.kind} {r.name}" for r in rows if r.restricted]
+    unknown = [f"{r.kind} {r.name}" for r in rows if r.licence is None]
+    print(f"not commercial, or research alone (!): {', '.join(bound) or 'nothing that is known'}")
+    print(f"not known (?): {', '.join(unknown) or 'nothing'}")
+    return 0
+
+
+def _mark(row: "Inherited") -> str:
+    return "! " if row.restricted else "? " if row.licence is None else ""
 
 
 def models(rows: list[dict[str, Any]], *, as_json: bool) -> int:

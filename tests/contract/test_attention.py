@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 import patchword
-from patchword.inspection.attention import record
+from patchword.inspection.watch import record
 from patchword.layers import Attend, Operator
 from tests.contract.tiny import images
 

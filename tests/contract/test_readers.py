@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from patchword.heads.classify import classifier
-from patchword.inspection.attention import record
+from patchword.inspection.watch import record
 from patchword.layers import to_tokens
 from patchword.models.vit import ViTConfig
 from patchword.weights.plain import TIMM

@@ -139,20 +139,82 @@ def test_parquet_s_class_names(tmp_path):
     assert opened(tmp_path).train.classes == ("x", "y", "z")
 
 
+@pytest.mark.parametrize(
+    ("column", "kind", "classes", "targets"),
+    [
+        ([["b"], [], ["a", "b"], ["a"]], "labels", ("a", "b"), [[0, 1], [0, 0], [1, 1], [1, 0]]),
+        ([[2, 0], [0], [], [2]], "labels", ("0", "2"), [[1, 1], [1, 0], [0, 0], [0, 1]]),
+        ([0.5, 1.0, 2.5, -3.0], "values", ("label",), [[0.5], [1], [2.5], [-3]]),
+        (
+            [{"a": 0.25, "b": 0.75}, {"a": 1.0, "b": 0.0}] * 2,
+            "shares",
+            ("a", "b"),
+            [[0.25, 0.75], [1, 0]] * 2,
+        ),
+        ([None, "b", "a", "b"] * 10, "class", ("a", "b"), None),
+    ],
+)
+def test_what_parquet_knows_of_pictures(tmp_path, column, kind, classes, targets):
+    column = column if targets else ["a", "b"] * 20 + column[:1]
+    write_parquet(tmp_path / "train.parquet", column)
+    data = opened(tmp_path)
+    assert (data.train.kind, data.train.classes) == (kind, classes)
+    if targets is None:
+        assert data.notes == ("1 row is left out (has no label): train[40]",)
+    else:
+        assert data.train.targets.tolist() == targets
+
+
+def test_parquet_s_columns_are_named(tmp_path):
+    table = {"photo": [encoded(k) for k in range(4)], "sort": ["a;b", "b", "a", ""]}
+    table |= {"x": [1.5, 2, 3, 4], "y": [7, 6, 5, 4]}
+    pq.write_table(pa.table(table), tmp_path / "train.parquet")
+
+    def named(*columns):
+        return open_data(tmp_path, pixels=Pixels(), seed=0, columns=columns).train
+
+    with pytest.raises(DataError, match="say with --columns path=NAME"):
+        named()
+    with pytest.raises(DataError, match="say with --columns label=NAME"):
+        named("path=photo")
+    assert named("path=photo", "value=x,y").targets.tolist() == [[1.5, 7], [2, 6], [3, 5], [4, 4]]
+    found = named("path=photo", "label=sort", "separator=;")
+    assert found.classes == ("a", "b") and found.targets.tolist() == [
+        [1, 1],
+        [0, 1],
+        [1, 0],
+        [0, 0],
+    ]
+    with pytest.raises(DataError, match="leave split=x out"):
+        named("path=photo", "split=x")
+
+
+def test_parquet_s_columns_of_numbers(tmp_path):
+    rows = {"image": [encoded(k) for k in range(3)]}
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({**rows, "a": [0.5, 0, 1], "b": [0.5, 1, 0]}), path)
+    assert opened(tmp_path).train.kind == "shares"
+    pq.write_table(pa.table({**rows, "a": [1, 0, 1], "b": [1, 1, 0]}), path)
+    assert opened(tmp_path).train.kind == "labels"
+    pq.write_table(pa.table({**rows, "width": [10, 20, 30], "height": [1, 2, 3]}), path)
+    with pytest.raises(DataError, match="say with --columns value=width,height"):
+        opened(tmp_path)
+
+
 def test_parquet_that_is_refused(tmp_path):
     path = tmp_path / "train-0.parquet"
     path.write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="cannot be read"):
         opened(tmp_path)
     pq.write_table(pa.table({"text": ["a"]}), path)
-    with pytest.raises(DataError, match="wanted a column 'image'"):
+    with pytest.raises(DataError, match=r"has the columns 'text': say with --columns path=NAME"):
         opened(tmp_path)
     pq.write_table(pa.table({"image": [1], "label": [0]}), path)
     with pytest.raises(DataError, match="encoded bytes"):
         opened(tmp_path)
     write_parquet(path, ["a", "b"])
     write_parquet(tmp_path / "test-0.parquet", ["a", "c"])
-    with pytest.raises(DataError, match=r"test\[1\] has label 'c'"):
+    with pytest.raises(DataError, match=r"test\[1\] has 'c'"):
         opened(tmp_path)
     pq.write_table(
         pa.table({"image": [b"", None], "label": [0, 1]}, schema=None), tmp_path / "test-0.parquet"

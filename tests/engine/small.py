@@ -68,6 +68,7 @@ def feed(recipe=PLAIN, source=None):
         source or pictures(),
         recipe,
         Frame(image_size=(8, 8), crop=1.0),
+        steps=100,
         seed=0,
         workers=0,
         device=torch.device("cpu"),

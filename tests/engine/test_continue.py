@@ -163,3 +163,30 @@ def test_a_task_that_is_no_classification_trains_by_the_same_loop(tmp_path):
     with pytest.raises(Stopped):
         train(tmp_path / "halves", stop_at=73)
     assert differing(train(tmp_path / "halves").tensors(), whole.tensors()) == []
+
+
+@pytest.mark.parametrize("stop_at", [None, 5, 7, 8])
+def test_a_training_ends_when_its_scores_stay_behind(tmp_path, stop_at):
+    """After two looks without a better one, wherever it was stopped in between; and for good."""
+    scores = {2: 1.0, 4: 3.0, 6: 2.0, 8: 3.0, 10: 9.0}
+
+    def run_to(stop=None):
+        state = fresh()
+        fit(
+            state,
+            feed(),
+            plan(steps=12, log=3, evaluate=2, patience=2),
+            opened(tmp_path / "run"),
+            evaluate=lambda: {"score": scores[state.step]},
+            stop=lambda: state.step == stop,
+        )
+        return state
+
+    if stop_at not in (None, 8):
+        with pytest.raises(Stopped):
+            run_to(stop_at)
+    elif stop_at:
+        run_to(stop_at)  # it would have ended there
+    assert run_to().step == 8
+    assert run_to().step == 8
+    assert read_with_notes(Run(tmp_path / "run").best_file)[1] == {"step": 4, "score": 3.0}

@@ -5,8 +5,12 @@ import copy
 import pytest
 import torch
 
-from patchword.engine.optimizers import Optim, groups, optimizer
-from tests.engine.small import classify
+from patchword.engine.loop import Plan, step
+from patchword.engine.optimizers import Optim, freeze, groups, optimizer
+from patchword.engine.state import State
+from patchword.factory import create_model
+from patchword.tasks.classify import Classify, Labelled
+from tests.engine.small import ALL_AT_ONCE, classify, feed, plan
 
 DECAY, LAYER = 0.3, 0.5
 
@@ -56,6 +60,24 @@ def test_what_is_frozen_is_left_out():
     task = classify()
     task.model.backbone.stem.requires_grad_(False)
     assert not any(".stem." in name for name in sorted_parameters(task))
+
+
+@pytest.mark.parametrize(("share", "names"), [(0.5, ("stem.", "blocks.0.")), (1.0, ("",))])
+def test_a_frozen_part_is_the_same_after_a_step_and_computes_as_in_evaluation(share, names):
+    task = classify(ALL_AT_ONCE)
+    backbone = task.model.backbone
+    frozen = freeze(backbone.spine(), share)
+    made = optimizer(Optim(lr=0.1), task, backbone.spine(), 8)
+    state = State(task, made, None, frozen)
+    before = copy.deepcopy(task.state_dict())
+    step(state, next(feed(ALL_AT_ONCE)(0)), plan(ALL_AT_ONCE))
+    for name, tensor in task.state_dict().items():
+        place = name.removeprefix("model.backbone.")
+        still = name.startswith("model.backbone.") and place.startswith(names)
+        assert torch.equal(tensor, before[name]) == still, name
+    assert {part.training for part in frozen} == {False} and task.model.head.training
+    stochastic = [m for part in frozen for m in part.modules() if isinstance(m, torch.nn.Dropout)]
+    assert stochastic and not any(module.training for module in stochastic)
 
 
 def test_the_peak_rate_may_grow_with_the_batch():
@@ -108,3 +130,23 @@ def test_muon_moves_hidden_matrices_by_orthogonal_steps_and_the_rest_as_adamw():
     assert singular.max() / singular.min() < 3  # Newton and Schulz get near 1, not to it
     head = task.model.head["label"].weight - before.model.head["label"].weight
     torch.testing.assert_close(head.abs(), torch.full_like(head, 0.01), rtol=1e-3, atol=1e-6)
+
+
+def test_below_the_last_norm_all_stays_statistics_and_all():
+    """In a convnet that norm is the last batch norm, which learns from batches as FixRes's does."""
+    torch.manual_seed(0)
+    task = Classify(create_model("resnet18", num_classes=3))
+    spine = task.model.backbone.spine()
+    frozen = freeze(spine, "below_norm")
+    before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
+    optim = Optim(name="sgd", lr=0.1, weight_decay=0.0)
+    state = State(task, optimizer(optim, task, spine, 4), frozen=frozen)
+    images, targets = torch.randn(4, 3, 32, 32), torch.eye(3)[[0, 1, 2, 0]]
+    step(state, [Labelled(images, targets, torch.ones(4))], Plan(steps=2, batch_size=4))
+    after = task.state_dict()
+    changed = {name.rpartition(".")[0] for name in after if not after[name].equal(before[name])}
+    assert len(changed) == 2 and "model.head.label" in changed
+    (norm,) = changed - {"model.head.label"}
+    assert isinstance(task.get_submodule(norm), torch.nn.BatchNorm2d)
+    assert norm == [n for n, m in task.named_modules() if isinstance(m, torch.nn.BatchNorm2d)][-1]
+    assert not after[f"{norm}.running_mean"].equal(before[f"{norm}.running_mean"])

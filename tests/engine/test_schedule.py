@@ -4,8 +4,11 @@ from math import cos, pi
 
 import pytest
 
+from patchword import recipes
 from patchword.engine.loop import step
 from patchword.engine.schedule import Schedule
+from patchword.errors import ConfigError
+from patchword.recipes.pick import Found
 from tests.engine.small import feed, fresh, plan
 
 
@@ -53,6 +56,34 @@ def test_warmup_is_counted_in_epochs_or_as_a_share():
     assert Schedule(warmup_share=0.05).warmup(1000, 10) == 50
     assert Schedule(warmup_epochs=0.0, warmup_share=0.05).warmup(1000, 10) == 0
     assert Schedule().warmup(1000, 10) == 0
+
+
+@pytest.mark.parametrize("pictures", [1_000, 50_000, 1_000_000])
+def test_steps_fall_where_bit_s_do(pictures):
+    """Its supports: the end of the warm-up, three falls by 10, the end."""
+    recipe = recipes.fitted(
+        "bit_hyperrule", "resnetv2_50x1_bit", Found(pictures, (300, 400), False, False, True)
+    )
+    supports = {
+        1_000: [100, 200, 300, 400, 500],
+        50_000: [500, 3000, 6000, 9000, 10_000],
+        1_000_000: [500, 6000, 12_000, 18_000, 20_000],
+    }[pictures]
+    warmup, *falls, steps = supports
+    assert (recipe.steps, recipe.schedule.warmup(steps, 1)) == (steps, warmup)
+    for n in [*range(warmup, steps, 7), *falls, *(fall + 1 for fall in falls)]:
+        wanted = 0.1 ** sum(fall < n for fall in falls)
+        assert recipe.schedule.rate(n, steps, warmup) == pytest.approx(wanted)
+    assert recipe.schedule.rate(warmup // 2 - 1, steps, warmup) == pytest.approx(0.5)
+
+
+def test_a_warmup_in_steps_leaves_most_of_a_short_training_alone():
+    schedule = Schedule(warmup_steps=10_000)
+    assert schedule.warmup(112_600, 1251) == 10_000
+    assert schedule.warmup(900, 10) == 180
+    for wrong in ({"falls": (0.5, 1.5)}, {"factor": 0.0}):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            Schedule(**wrong)
 
 
 def test_every_group_has_its_share_of_the_rate():

@@ -32,9 +32,12 @@ def timm_s(name, config, num_classes):
     import timm
 
     model = timm.create_model(
-        name,
+        name if timm.is_model(name) else "cait_xxs24_224",  # those of ours alone by their sizes
         num_classes=num_classes,
         img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.embed_dim,
+        num_heads=config.num_heads,
         depth=config.depth,
         depth_token_only=config.class_depth,
     )

@@ -41,9 +41,12 @@ def timm_s(name, config, num_classes):
     import timm
 
     model = timm.create_model(
-        name,
+        name if timm.is_model(name) else "convit_tiny",  # those of ours alone by their sizes
         num_classes=num_classes,
         img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.embed_dim // config.num_heads,
+        num_heads=config.num_heads,
         depth=config.depth,
         local_up_to_layer=config.local_depth,
     )

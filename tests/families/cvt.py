@@ -57,6 +57,15 @@ def transformers_s(config, num_classes):
             mlp_ratio=(config.mlp_ratio,) * count,
             stride_kv=(config.kv_stride,) * count,
             drop_path_rate=(0.0,) * count,
+            drop_rate=(0.0,) * count,
+            attention_drop_rate=(0.0,) * count,
+            qkv_bias=(True,) * count,
+            cls_token=(False,) * (count - 1) + (True,),
+            qkv_projection_method=("dw_bn",) * count,
+            kernel_qkv=(3,) * count,
+            padding_kv=(1,) * count,
+            padding_q=(1,) * count,
+            stride_q=(1,) * count,
             num_labels=num_classes,
         )
     )

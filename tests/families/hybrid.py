@@ -7,7 +7,6 @@ import torch
 from patchword.models.bit import StdConv
 from patchword.models.hybrid import FORMATS, HybridConfig
 from tests.families import vit
-from tests.parity.peer import Peer
 
 SMALL = {"stem_dim": 32, **vit.SMALL}
 
@@ -36,22 +35,11 @@ def peers(name, config, num_classes):
 def timm_s(config, num_classes):
     """Return timm's network of a configuration; its own names fix the convnet's stages."""
     from timm.layers import HybridEmbed
-    from timm.models.vision_transformer import VisionTransformer
     from timm.models.vision_transformer_hybrid import _resnetv2
 
-    convnet = _resnetv2(config.stem_depth, in_chans=config.in_chans)
-    model = VisionTransformer(
-        img_size=config.image_size,
-        patch_size=config.patch_size // config.stem_stride,
-        in_chans=config.in_chans,
-        num_classes=num_classes,
-        embed_dim=config.embed_dim,
-        depth=config.depth,
-        num_heads=config.num_heads,
-        mlp_ratio=config.mlp_ratio,
-        embed_layer=partial(HybridEmbed, backbone=convnet),
-    )
-    return Peer(label="timm", model=model, format="timm", see=vit.see_timm)
+    embed = partial(HybridEmbed, backbone=_resnetv2(config.stem_depth, in_chans=config.in_chans))
+    cells = config.patch_size // config.stem_stride
+    return vit.timm_sized(config, num_classes, patch_size=cells, embed_layer=embed)
 
 
 def jax(golden):

@@ -40,8 +40,16 @@ def timm_s(name, config, num_classes):
     """Return timm's model of a name; its last norm sees the class tokens alone."""
     import timm
 
-    size = {"img_size": config.image_size, "depth": config.depth}
-    model = timm.create_model(name, num_classes=num_classes, **size)
+    model = timm.create_model(
+        name if timm.is_model(name) else "pit_ti_224",  # those of ours alone by their sizes
+        num_classes=num_classes,
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        stride=config.stride,
+        base_dims=[d // h for d, h in zip(config.embed_dim, config.num_heads, strict=True)],
+        heads=config.num_heads,
+        depth=config.depth,
+    )
 
     def see(model, batch):
         stages = {f"stages.{i}": stage for i, stage in enumerate(model.transformers)}

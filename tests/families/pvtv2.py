@@ -42,10 +42,15 @@ QUICK = {
 
 
 def peers(name, config, num_classes):
-    return [
-        lambda: timm_s(name, config, num_classes),
-        lambda: transformers_s(config, num_classes),
-    ]
+    theirs = [lambda: transformers_s(config, num_classes)]
+    if timm_has(config):
+        theirs.insert(0, lambda: timm_s(name, config, num_classes))
+    return theirs
+
+
+def timm_has(config):
+    """Tell whether timm has such patches: it has those of the paper alone."""
+    return (config.patch_size[0], config.stride[0]) == (7, 4)
 
 
 def steps(config):
@@ -95,6 +100,7 @@ def transformers_s(config, num_classes):
             image_size=config.image_size,
             num_channels=config.in_chans,
             depths=config.depth,
+            num_encoder_blocks=len(config.depth),
             sr_ratios=config.sr_ratio,
             hidden_sizes=config.embed_dim,
             patch_sizes=config.patch_size,

@@ -49,10 +49,9 @@ QUICK = {
 def peers(name, config, num_classes):
     import timm
 
-    makers = []
-    if timm.is_model(name):
-        makers.append(lambda: timm_s(name, config, num_classes))
-    if timm.is_model(name) and has_transformers(config):
+    own = not timm.is_model(name)  # of our own sizes
+    makers = [lambda: timm_sized(config, num_classes) if own else timm_s(name, config, num_classes)]
+    if has_transformers(config):
         makers.append(lambda: transformers_s(config, num_classes))
     return makers
 
@@ -63,6 +62,31 @@ def timm_s(name, config, num_classes):
 
     size = {"img_size": config.image_size, "depth": config.depth}
     model = timm.create_model(name, num_classes=num_classes, **size)
+    return Peer(label="timm", model=model, format="timm", see=see_timm)
+
+
+def timm_sized(config, num_classes, **parts):
+    """Return timm's network of a configuration; `parts` are further arguments of it."""
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.vision_transformer import VisionTransformer
+
+    sizes = {
+        "img_size": config.image_size,
+        "patch_size": config.patch_size,
+        "in_chans": config.in_chans,
+        "num_classes": num_classes,
+        "embed_dim": config.embed_dim,
+        "depth": config.depth,
+        "num_heads": config.num_heads,
+        "mlp_ratio": config.mlp_ratio,
+        **parts,
+    }
+    if "distillation" in config.prefix:
+        model = VisionTransformerDistilled(**sizes)
+    else:
+        pool = "avg" if config.pool == "mean" else "token"
+        token = "class" in config.prefix
+        model = VisionTransformer(**sizes, class_token=token, global_pool=pool, fc_norm=False)
     return Peer(label="timm", model=model, format="timm", see=see_timm)
 
 

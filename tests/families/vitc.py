@@ -1,7 +1,15 @@
-"""ViT_C beside torchvision's ViT with a convolutional stem."""
+"""ViT_C beside torchvision's ViT with a convolutional stem, and beside timm's with that stem.
+
+torchvision's is always read by a class token; timm's is read as ours are, and has no such stem.
+"""
+
+from dataclasses import replace
+from functools import partial
 
 from patchword.models.vitc import ViTCConfig
-from tests.families.vit import SMALL
+from patchword.weights import Format, Rule
+from patchword.weights.plain import TIMM
+from tests.families.vit import SMALL, timm_sized
 from tests.parity.peer import Peer, outputs, split
 
 TINY = {
@@ -19,14 +27,39 @@ TINY = {
     ),
 }
 FIXED = ()
-QUICK = {"vitc_mini_32": {"prefix": ("class",), "pool": "token"}}
+QUICK = {
+    "vitc_mini_28": {"depth": 2},
+    "vitc_mini_32": {"prefix": ("class",), "pool": "token"},
+    "vitc_mini_distilled_28": {"depth": 2},
+}
 GOLDENS = {}
 
 
 def peers(name, config, num_classes):
-    """Return torchvision's, which is always read by a class token, and by it alone."""
-    alone = config.pool == "token" and config.prefix == ("class",)
-    return [lambda: torchvision_s(config, num_classes)] if alone else []
+    if config.pool == "token" and config.prefix == ("class",):
+        return [lambda: torchvision_s(config, num_classes)]
+    return [lambda: timm_s(config, num_classes)]
+
+
+STEM = "stem.patch_embed.convs.#"
+JOINED = Format(
+    "torchvision's stem before timm's blocks",
+    Rule("patch_embed.backbone.conv_bn_relu_#.0.*", f"{STEM}.0.*"),
+    Rule("patch_embed.backbone.conv_bn_relu_#.1.*", f"{STEM}.1.*"),
+    head=TIMM.head,
+)
+JOINED.rules += TIMM.rules
+
+
+def timm_s(config, num_classes):
+    """Return timm's hybrid, its convnet torchvision's stem."""
+    from timm.layers import HybridEmbed
+
+    even = replace(config, image_size=(config.patch_size,) * 2)  # the stem reads any, theirs not
+    convs = torchvision_s(even, num_classes).model.conv_proj[:-1]
+    embed = partial(HybridEmbed, backbone=convs)
+    peer = timm_sized(config, num_classes, patch_size=1, embed_layer=embed)
+    return replace(peer, label="torchvision, timm", format=JOINED)
 
 
 def torchvision_s(config, num_classes):

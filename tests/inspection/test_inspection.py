@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from patchword.features import Backbone, Features
-from patchword.inspection.attention import looked_at, record
+from patchword.inspection.attention import looked_at
 from patchword.inspection.stem import filters, position_similarity
+from patchword.inspection.watch import record
 from patchword.layers import Attend, Attention
 from patchword.models.vit import ViTConfig
+from tests.contract.tiny import TINY as TINIES
+from tests.contract.tiny import made
 
 TINY = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=16, depth=3, num_heads=4)
 WIDE = replace(TINY, embed_dim=64)
@@ -103,8 +106,8 @@ def test_each_head_looks_at_the_cells_and_that_sums_to_one(config):
     with record(backbone) as seen:
         backbone(images(), taps=("final",))
     weights = seen["blocks.2.attn.attend"]
-    prefix = backbone.stem.count
-    cells = weights[:, :, 0, prefix:] if prefix else weights.mean(dim=2)
+    prefix, read = backbone.stem.count, len(config.prefix)
+    cells = (weights[:, :, :read] if read else weights).mean(dim=2)[..., prefix:]
     expected = cells / cells.sum(dim=-1, keepdim=True)
     torch.testing.assert_close(found.flatten(2), expected)
 
@@ -154,6 +157,15 @@ class Bare(Backbone):
 
     def spine(self):
         return []
+
+
+@pytest.mark.parametrize("name", ["resnet", "pvtv2", "cvt", "hybrid"])
+def test_a_convolutional_stem_has_filters_too(name):
+    config = next(iter(TINIES[name].values()))
+    found = filters(made(config), count=4)
+    assert found.shape[:2] == (4, config.in_chans) and found.shape[2] > 1
+    flat = found.flatten(1)
+    torch.testing.assert_close(flat @ flat.T, torch.eye(4), rtol=0, atol=1e-5)
 
 
 def test_what_is_not_there_is_none():

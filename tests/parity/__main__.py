@@ -12,22 +12,27 @@ import sys
 import time
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
+from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
-from patchword import catalogue, models
-from patchword.catalogue import Agreement, Figures
+import torch
+
+from patchword import catalogue, heads, models
+from patchword.catalogue import Figures
+from patchword.factory import list_models
 from patchword.files import write_text
-from tests.parity import goldens, page
-from tests.parity.compare import affordable, compare
+from tests.parity import families, goldens, page
+from tests.parity.agreement import from_goldens, look
 
-SHARED = Path(__file__).parents[3] / "shared" / "goldens"
+TASKS = 8  # models that one process compares: torch and its allocator keep what large ones took
 
 
 def main() -> int:
     """Do what the command line says; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="of goldens")
-    parser.add_argument("--only", default="*", help="a pattern of model names")
+    parser.add_argument("--only", nargs="+", default=["*"], help="patterns of model names")
     parser.add_argument("--count", action="store_true", help="compare nothing")
     given = parser.parse_args()
     if given.folder is not None:
@@ -35,80 +40,64 @@ def main() -> int:
     return counts(given.only) if given.count else measure(given.only)
 
 
-def counts(pattern: str) -> int:
-    """Count the names of a pattern anew, and keep what else is known of them."""
-    known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
-    for name in models.index():
-        if fnmatchcase(name, pattern):
-            parity = known[name].parity if name in known else {}
-            known[name] = replace(catalogue.count(name), parity=parity)
-    keep(known)
-    page.write(known)
+def counts(patterns: list[str]) -> int:
+    """Count the names of patterns anew, and keep what else is known of them."""
+    stored = catalogue.stored()
+    for room in (models, heads):
+        names = [name for name in list_models() if name in room.index()]
+        known = {name: figures for name, figures in stored.items() if name in names}
+        for name in names:
+            if any(fnmatchcase(name, pattern) for pattern in patterns):
+                parity = known[name].parity if name in known else {}
+                known[name] = replace(catalogue.count(name), parity=parity)
+        record(known, room)
     return 0
 
 
-def measure(pattern: str) -> int:
-    """Compare the names of a pattern, keep what came out, and write the page."""
+def named(patterns: list[str]) -> list[str]:
+    """Return the names that any of the patterns fits."""
+    return [name for name in models.index() if any(fnmatchcase(name, p) for p in patterns)]
+
+
+def measure(patterns: list[str]) -> int:
+    """Compare the names of patterns, keep what came out, and write the pages."""
     start, failed = time.monotonic(), 0
     known = {n: f for n, f in catalogue.stored().items() if n in models.index()}
-    names = [name for name in models.index() if fnmatchcase(name, pattern)]
+    names = named(patterns)
     authors = from_goldens({models.index()[name] for name in names})
-    for name in names:
-        figures = catalogue.count(name)
-        found = {**authors.get(models.index()[name], {}), **from_peers(name)}
-        known[name] = replace(figures, parity=found)
-        keep(known)
-        page.write(known)
-        for line in page.lines(name, known[name]):
-            print(line, flush=True)
-        failed += sum(not agreement.passed for agreement in found.values())
+    queue = dearest_first(names)
+    with get_context("spawn").Pool(
+        None, torch.set_num_threads, (1,), maxtasksperchild=TASKS
+    ) as pool:
+        for name, seen in pool.imap_unordered(look, queue):
+            if isinstance(seen, str):
+                print(f"{name} FAILED: {seen}", flush=True)
+                failed += 1
+                continue
+            figures, live = seen
+            found = {**authors.get(models.index()[name], {}), **live}
+            known[name] = replace(figures, parity=found)
+            record(known)
+            for line in page.lines(name, known[name]):
+                print(line, flush=True)
+            failed += sum(not agreement.passed for agreement in found.values())
     print(f"{len(names)} models, {failed} failed, {time.monotonic() - start:.0f} s")
     return int(failed > 0)
 
 
-def keep(known: dict[str, Figures]) -> None:
-    """Write the figures of all models, in order of their names."""
+def dearest_first(names: list[str]) -> list[str]:
+    """Order names by their work, so that no long one is left to the end."""
+    known = catalogue.stored()
+    return sorted(names, key=lambda name: -known[name].macs if name in known else 0)
+
+
+def record(known: dict[str, Figures], room: ModuleType = models) -> None:
+    """Write the figures of a room's models, in order of their names, and the pages of `models`."""
     plain = {name: asdict(known[name]) for name in sorted(known)}
-    write_text(catalogue.store(), json.dumps(plain, indent=1) + "\n")
-
-
-def from_peers(name: str) -> dict[str, Agreement]:
-    """Hold a model against its live references."""
-    return {
-        row.reference: Agreement(
-            logits=row.logits,
-            features=row.features,
-            gradients=row.gradients,
-            parameters=row.parameters[1],
-            run_at=row.run_at,
-            passed=row.passed,
-            measured=page.measured(),
-        )
-        for row in compare(name, affordable(name))
-    }
-
-
-def from_goldens(families: set[str]) -> dict[str, dict[str, Agreement]]:
-    """Hold families against their authors' tensors: the worst of each family's goldens."""
-    found: dict[str, dict[str, Agreement]] = {}
-    for folder in sorted(SHARED.glob("*")):
-        for name in goldens.names(folder):
-            family = goldens.family_of(name)
-            if family not in families or family is None:
-                continue
-            verdict = goldens.check(folder, name)
-            if verdict.share is None or verdict.outcome == "unofficial":
-                continue
-            agreement = Agreement(
-                logits=verdict.share,
-                run_at=name,
-                passed=verdict.outcome == "pass",
-                measured=page.measured(),
-            )
-            worst = found.get(family, {}).get("authors", agreement)
-            if (not agreement.passed, agreement.logits) >= (not worst.passed, worst.logits):
-                found[family] = {"authors": agreement}
-    return found
+    write_text(catalogue.store(room), json.dumps(plain, indent=1) + "\n")
+    if room is models:
+        page.write(known)
+        families.write(known)
 
 
 def golden_table(folder: Path) -> int:

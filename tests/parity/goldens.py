@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from tests.families import FAMILIES
+from tests.heads import HEADS
 from tests.parity.golden import Golden, Reader
 from tests.text.goldens import GOLDENS as TEXT
 
@@ -37,7 +38,8 @@ def names(folder: Path) -> list[str]:
 
 def reader(name: str) -> Reader | None:
     """Return the reader of a golden: that of the longest beginning which fits its name."""
-    known = {begin: read for f in FAMILIES.values() for begin, read in f.GOLDENS.items()} | TEXT
+    holders = (*FAMILIES.values(), *HEADS.values())
+    known = {begin: read for f in holders for begin, read in f.GOLDENS.items()} | TEXT
     fits = [begin for begin in known if name.startswith(begin)]
     return known[max(fits, key=len)] if fits else None
 
@@ -45,7 +47,8 @@ def reader(name: str) -> Reader | None:
 def family_of(name: str) -> str | None:
     """Return the family that reads a golden."""
     read = reader(name)
-    return next((n for n, f in FAMILIES.items() if read and read in f.GOLDENS.values()), None)
+    holders = {**FAMILIES, **{head.FAMILY: head for head in HEADS.values() if head.FAMILY}}
+    return next((n for n, f in holders.items() if read and read in f.GOLDENS.values()), None)
 
 
 def check(folder: Path, name: str) -> Verdict:
@@ -62,7 +65,9 @@ def check(folder: Path, name: str) -> Verdict:
     worst, limit, share, passed = 0.0, 0.0, 0.0, True
     for key, ours in found.items():
         wanted = golden.wanted[key]
-        ours = ours[: len(wanted)]  # maps of the first sample are all that some hold
+        ours = (
+            ours[: len(wanted)] if ours.ndim else ours
+        )  # maps of the first sample are all that some hold
         limits = golden.about.get("tolerance") or {}
         atol = limits.get("atol", 2e-5 * wanted.abs().max().item())
         passed &= torch.allclose(ours, wanted, rtol=limits.get("rtol", 1e-4), atol=atol)

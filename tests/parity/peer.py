@@ -10,6 +10,7 @@ from torch import nn
 
 from patchword.features import Tap
 from patchword.layers import to_map
+from patchword.weights import Format
 
 CLASSES = 10  # of the heads that are compared
 
@@ -21,7 +22,7 @@ class Peer:
     Attributes:
         label: the library's name.
         model: the network.
-        format: the name of the format, among the family's FORMATS, of its state dict.
+        format: of its state dict: a name among the family's FORMATS, or one of its own.
         see: runs the model on images; returns logits, and its levels under our names, as taps or
             as maps where there are no prefix tokens. A level that they cannot show is left out.
         root: what stands before the backbone's names.
@@ -29,7 +30,7 @@ class Peer:
 
     label: str
     model: nn.Module
-    format: str
+    format: str | Format
     see: Callable[[nn.Module, torch.Tensor], tuple[torch.Tensor, dict[str, Tap | torch.Tensor]]]
     root: str = ""
 
@@ -38,6 +39,17 @@ def images(config, count=2, size=None):
     generator = torch.Generator().manual_seed(0)
     shape = (count, config.in_chans, *(size or config.image_size))
     return torch.randn(shape, generator=generator)
+
+
+def varied(config, count):
+    """Return images of different brightness and contrast.
+
+    Pooled maps then differ between images; of plain noise all are alike, and a batch norm of them
+    would blow rounding up.
+    """
+    batch = images(config, count)
+    batch *= torch.linspace(0.5, 2.0, count).view(-1, 1, 1, 1)
+    return batch + torch.linspace(-1.0, 1.0, count).view(-1, 1, 1, 1)
 
 
 def perturbed(model, name):
@@ -66,7 +78,7 @@ def settled(peer, config):
         norm.train().momentum = 1.0
     if norms:
         with torch.no_grad():
-            peer.see(peer.model, images(config, 8))
+            peer.see(peer.model, varied(config, 8))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     peer.model.train().eval()  # some keep what they worked out in evaluation, as LeViT's biases

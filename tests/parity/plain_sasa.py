@@ -44,7 +44,7 @@ def attention(w, name, x, config):
 
 def stem(w, images, config):
     """Attend within each block of 4 x 4 pixels."""
-    heads, dim = config.num_heads, config.stem_dim
+    heads, dim = config.stem_heads, config.stem_dim
     q, k = torch.einsum("dc,bcyx->bdyx", w["stem.qk.weight"], images).chunk(2, 1)
     c = dim // heads
     v, out = torch.zeros_like(q), torch.zeros_like(q)

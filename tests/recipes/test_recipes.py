@@ -9,7 +9,7 @@ from patchword import recipes
 from patchword.config import dump, parse
 from patchword.data.augment import Augment
 from patchword.errors import ConfigError
-from patchword.recipes.pick import Found, fitted
+from patchword.recipes.pick import Found
 from patchword.recipes.recipe import Recipe
 from patchword.training.settings import Request, changed, overridden
 
@@ -67,7 +67,11 @@ def test_it_survives_being_written_and_read(name):
 
 
 def test_the_directory_is_the_registry():
-    assert recipes.names() == ["deit", "deit_distilled", "tiny", "vit"]
+    assert recipes.names() == [
+        *("bit_hyperrule", "deit", "deit3", "deit3_21k", "deit_distilled", "fixres"),
+        *("linear_probe", "noisy_student", "plain_vit", "tiny", "vit", "vit_finetune"),
+        "vit_pretrain",
+    ]
     with pytest.raises(ConfigError, match="did you mean 'deit'"):
         recipes.recipe("diet")
 
@@ -132,7 +136,7 @@ def test_flags_stand_in_place_of_the_recipes_numbers():
     ids=["few figures", "many figures", "small photos", "photos"],
 )
 def test_tiny_is_fitted_to_the_pictures(found, augment, epochs):
-    recipe = fitted(recipes.recipe("tiny"), found)
+    recipe = recipes.fitted("tiny", "vit_micro_patch2_8", found)
     assert recipe.epochs == epochs
     assert {name: getattr(recipe.augment, name) for name in augment} == augment
     assert isinstance(recipe.augment, Augment)

@@ -113,6 +113,25 @@ def test_a_share_is_held_out_where_that_is_asked_for():
         chosen("digits", holdout=1.5)
 
 
+def test_what_is_kept_without_validation_pictures_is_said():
+    words = "no validation pictures: the last weights are kept"
+    assert any(words in reason for reason in chosen("digits").reasons)
+    assert not any(words in reason for reason in chosen("digits", holdout=0.25).reasons)
+    with pytest.raises(ConfigError, match="patience needs pictures to look at"):
+        chosen("digits", settings=("patience=3",))
+    assert chosen("digits", holdout=0.25, settings=("patience=3",)).recipe.patience == 3
+
+
+def test_unequal_classes_are_said_unless_something_is_done_about_them(tmp_path):
+    photos(tmp_path, splits=("train",), classes=("cat",), each=20)
+    photos(tmp_path, splits=("val",), classes=("cat", "dog"), each=2)
+    photos(tmp_path, splits=("train",), classes=("dog",), each=2)
+    (said,) = (r for r in chosen(str(tmp_path)).reasons if "sampling=balanced" in r)
+    assert said.startswith("classes have 2 to 20 training pictures")
+    settled = chosen(str(tmp_path), settings=("sampling=balanced",)).reasons
+    assert not any("classes have" in reason for reason in settled)
+
+
 def test_mean_and_deviation_are_those_of_the_training_pictures():
     found = chosen("digits")
     pixels = found.data.train.images[:, 0].double() / 255
@@ -175,8 +194,8 @@ def test_what_is_measured_leaves_no_trace(monkeypatch):
     assert settings.steps > 10
     assert torch.equal(state, torch.random.get_rng_state())
     fixed = replace(request, precision=settings.precision, minutes=None, epochs=1.0)
-    unmeasured = settle.make_state(found.card, settle.settle(fixed, choose(fixed), began=0.0))
-    weights = settle.make_state(found.card, settings).weights()
+    unmeasured = settle.make_state(found, settle.settle(fixed, choose(fixed), began=0.0))
+    weights = settle.make_state(found, settings).weights()
     assert all(torch.equal(weights[name], t) for name, t in unmeasured.weights().items())
 
 

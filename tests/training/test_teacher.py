@@ -60,6 +60,7 @@ def asked(teacher, home, recipe=MIXED, seed=0):
         pictures(),
         recipe,
         Frame(image_size=(8, 8), crop=1.0),
+        steps=100,
         seed=seed,
         workers=0,
         device=torch.device("cpu"),

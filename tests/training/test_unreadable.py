@@ -37,6 +37,7 @@ def feed(source, batch_size=8, **settings):
         source,
         replace(PLAIN, batch_size=batch_size, **settings),
         Frame(image_size=(8, 8), crop=1.0),
+        steps=100,
         seed=0,
         workers=0,
         device=torch.device("cpu"),

@@ -37,6 +37,19 @@ def trained(name: str) -> dict[str, Tensor]:
         ) from None
 
 
+def terms(name: str) -> tuple[str | None, str]:
+    """Return the licence of the weights that `trained` gives, and who says so.
+
+    None is a licence that the library does not state.
+    """
+    library, _, model = name.partition(":")
+    if library == "timm":
+        from patchword.adapters.timm import terms
+    else:
+        from patchword.adapters.torchvision import terms
+    return terms(model)
+
+
 def family(name: str) -> Family:
     """Return what is known of `library:model`, without making it.
 

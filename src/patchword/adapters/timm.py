@@ -95,6 +95,12 @@ def trained(name: str) -> dict[str, Tensor]:
     return library().create_model(name, pretrained=True).state_dict()
 
 
+def terms(name: str) -> tuple[str | None, str]:
+    """Return the licence of timm's weights for a name, and who says so."""
+    about = library().get_pretrained_cfg(name)
+    return about.license, f"timm, of {about.tag or name}"
+
+
 def made(config: TimmConfig, *, num_classes: int = 0) -> nn.Module:
     """Return timm's network, with fresh weights and our stochastic depth.
 

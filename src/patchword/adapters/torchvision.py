@@ -80,6 +80,16 @@ def trained(name: str) -> dict[str, Tensor]:
     return {place: tensor for place, tensor in tensors.items() if not place.startswith(further)}
 
 
+def terms(name: str) -> tuple[str | None, str]:
+    """Return the licence of torchvision's newest weights, and who says so."""
+    from torchvision import models
+
+    weights: Any = models.get_model_weights(name)
+    link = weights.DEFAULT.meta.get("license", "")
+    said = f"torchvision, of {weights.DEFAULT.name}"
+    return "cc-by-nc-4.0" if "/SWAG/" in link else None, f"{said}; {link}" if link else said
+
+
 def whole(config: TorchvisionConfig) -> nn.Module:
     """Return torchvision's network with its classifier.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
@@ -16,10 +17,26 @@ from patchword.data.draw import Address, Stream
 from patchword.data.erase import erase
 from patchword.data.frame import Frame, Interpolation, frame, resize
 from patchword.data.randaugment import RandAugment, rand_augment
+from patchword.data.threeaugment import three_augment
 from patchword.data.warp import shift, warp
 from patchword.errors import ConfigError
 
 ATTEMPTS = 10  # at a crop that fits into the picture, before the centre is taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainCrop:
+    """Resize the whole picture, pad it, and cut the frame out anywhere."""
+
+    resize: float = 1.0  # side of the resized picture by that of the frame
+    squeeze: bool = False  # resize both sides to that; else the shorter one
+    pad: int = 4  # reflected pixels around it
+
+    def __post_init__(self) -> None:
+        if not self.resize >= 1 or self.pad < 0:
+            raise ConfigError(
+                f"resize is {self.resize}, pad {self.pad}; wanted: at least 1, and 0 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +45,10 @@ class Augment:
 
     crop_scale: tuple[float, float] | None = (0.08, 1.0)  # share of the area; None: the frame's
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width by height
+    plain_crop: PlainCrop | None = None  # in the place of both
     hflip: float = 0.5  # probability
     rand_augment: RandAugment | None = None
+    three_augment: bool = False  # one of grey, solarised and blurred, each picture
     color_jitter: float = 0.0  # brightness, contrast, saturation: factors within 1 +- this
     translate: float = 0.0  # share of the side; whole pixels where it is the only one of these
     rotate: float = 0.0  # degrees; this and the following uniform within +- the setting
@@ -48,6 +67,15 @@ class Augment:
                 f"crop_scale is {self.crop_scale}, crop_ratio {self.crop_ratio}; "
                 "wanted: (low, high), the scale within 0 and 1"
             )
+        if self.plain_crop is not None and self.crop_scale is not None:
+            raise ConfigError("plain_crop is in the place of crop_scale: set the latter to null")
+        if self.rand_augment is not None and self.three_augment:
+            raise ConfigError("rand_augment and three_augment are both on; wanted: one of them")
+
+    @property
+    def cropped(self) -> bool:
+        """Tell whether a crop is drawn for each view; else pictures are framed."""
+        return self.crop_scale is not None or self.plain_crop is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +105,34 @@ def crop(
         into: what is wanted; its own crop where the settings have none.
         drawn: `draw_crops`' row for this view.
     """
+    if augment.plain_crop is not None:
+        return plainly_cropped(image, augment, into, drawn)
     if augment.crop_scale is None:
         return frame(image, into)
     top, left, rows, columns = crop_box(image.shape[-2], image.shape[-1], augment, drawn)
     part = image[:, top : top + rows, left : left + columns]
     return resize(part, into.image_size, augment.interpolation)
+
+
+def plainly_cropped(
+    image: UInt8[Tensor, "c h w"], augment: Augment, into: Frame, drawn: Float64[np.ndarray, " k"]
+) -> UInt8[Tensor, "c H W"]:
+    """Resize, pad and cut out, as DeiT III's simple random crop and BiT's do."""
+    how = augment.plain_crop
+    assert how is not None
+    rows, columns = into.image_size
+    high, wide = round(how.resize * rows), round(how.resize * columns)
+    if not how.squeeze:
+        scale = max(high / image.shape[-2], wide / image.shape[-1])
+        high = max(math.floor(scale * image.shape[-2]), high)
+        wide = max(math.floor(scale * image.shape[-1]), wide)
+    whole = resize(image, (high, wide), augment.interpolation)
+    if how.pad:
+        reach = min(how.pad, high - 1, wide - 1)
+        whole = F.pad(whole[None].float(), (reach,) * 4, mode="reflect")[0].byte()
+    top = int(drawn[0] * (whole.shape[-2] - rows + 1))
+    left = int(drawn[1] * (whole.shape[-1] - columns + 1))
+    return whole[:, top : top + rows, left : left + columns]
 
 
 def draw_crops(address: Address) -> Float64[np.ndarray, "n k"]:
@@ -116,7 +167,9 @@ def augmented(
         images = images.flip(-1).where(flipped[:, None, None, None], images)
     if augment.rand_augment:
         images = rand_augment(images, augment.rand_augment, into, address, augment.interpolation)
-    elif augment.color_jitter:
+    if augment.three_augment:
+        images = three_augment(images, address)
+    if augment.color_jitter and not augment.rand_augment:
         images = _jitter(images, augment.color_jitter, address)
     if augment.rotate or augment.zoom or augment.shear:
         black = torch.zeros(images.shape[1], dtype=torch.uint8)
@@ -153,9 +206,9 @@ def _maps(images: Tensor, augment: Augment, address: Address) -> Float64[np.ndar
 
 def _jitter(images: Tensor, strength: float, address: Address) -> Tensor:
     """Change brightness, contrast and saturation of each picture, in a random order."""
-    from torchvision.transforms.v2 import functional as F
+    from torchvision.transforms.v2 import functional as vision
 
-    steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
+    steps = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
     drawn = address.uniforms(Stream.JITTER, 6)
     factors = 1 + strength * (2 * drawn[:, :3] - 1)
     for row, order in enumerate(np.argsort(drawn[:, 3:], axis=1)):

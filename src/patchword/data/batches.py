@@ -4,6 +4,7 @@ No worker, process or moment has a part in it. That is what makes a run continue
 what lets a teacher's answers be stored for good.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class TrainBatches(Dataset[Batch]):
         source: pictures of any sizes; those of an `ArraySource` of the frame's are not copied.
         augment: what is done to them.
         frame: the size that they get.
+        later: from which global batch on they get which other frame, in order.
         batch_size: of the global batch; cut to what an epoch has, in slices of an even size.
         epochs: which pictures each shows.
         seed: of the run.
@@ -69,6 +71,7 @@ class TrainBatches(Dataset[Batch]):
         *,
         augment: Augment,
         frame: Frame,
+        later: Sequence[tuple[int, Frame]] = (),
         batch_size: int,
         epochs: Epochs = Epochs(),
         seed: int,
@@ -83,12 +86,14 @@ class TrainBatches(Dataset[Batch]):
                 "equal slices; change one of them"
             )
         self.source, self.augment, self.frame = source, augment, frame
+        self.frames = ((0, frame), *later)
         self.batch_size, self.epochs, self.seed, self.slices = batch_size, epochs, seed, slices
         self.steps_per_epoch = len(source) // batch_size
         self.orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __getitem__(self, item: int) -> Batch:
         number, part = divmod(item, self.slices)
+        into = [frame for first, frame in self.frames if first <= number][-1]
         if self.epochs.replay is not None:
             number %= self.epochs.replay * self.steps_per_epoch
         epoch, step = divmod(number, self.steps_per_epoch)
@@ -99,8 +104,8 @@ class TrainBatches(Dataset[Batch]):
         chosen = 2 * pair + place % 2
         indices, views = order[chosen], place // 2 + self.epochs.repeats * turns[chosen]
         address = Address(self.seed, epoch, indices, views)
-        images, readable = self._cropped(address)
-        images = augmented(images, self.augment, self.frame, address)
+        images, readable = self._cropped(address, into)
+        images = augmented(images, self.augment, into, address)
         return _batch(self.source, images, indices, readable, epoch=epoch, number=number)
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,17 +117,17 @@ class TrainBatches(Dataset[Batch]):
             self.orders = {epoch: balanced(self.seed, epoch, self.source.labels)}
         return self.orders[epoch]
 
-    def _cropped(self, address: Address) -> tuple[Tensor, Bool[np.ndarray, " b"]]:
-        if self.augment.crop_scale is None:
-            return _framed(self.source, address.samples, self.frame)
-        images, readable = _empty(self.source, address.samples, self.frame)
+    def _cropped(self, address: Address, into: Frame) -> tuple[Tensor, Bool[np.ndarray, " b"]]:
+        if not self.augment.cropped:
+            return _framed(self.source, address.samples, into)
+        images, readable = _empty(self.source, address.samples, into)
         for row, drawn in enumerate(draw_crops(address)):
             try:
                 picture = self.source.read(int(address.samples[row]))
             except ImageError:
                 readable[row] = False
             else:
-                images[row] = crop(picture, self.augment, self.frame, drawn)
+                images[row] = crop(picture, self.augment, into, drawn)
         return images, readable
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int
 
 from patchword.data.decode import Header
 from patchword.data.source import Data, Source
@@ -78,7 +79,7 @@ def split_census(source: Source, headers: Sequence[Header | str]) -> SplitCensus
     sizes = sorted((h.size for h in read), key=lambda size: (size[0] * size[1], size))
     return SplitCensus(
         count=len(source),
-        per_class=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
+        per_class=tuple(per_class(source).tolist()),
         looked=len(headers),
         smallest=sizes[0] if sizes else None,
         median=sizes[len(sizes) // 2] if sizes else None,
@@ -87,6 +88,18 @@ def split_census(source: Source, headers: Sequence[Header | str]) -> SplitCensus
         notes=tuple(Counter(note for h in read for note in h.notes).most_common()),
         unreadable=tuple(header for header in headers if isinstance(header, str)),
     )
+
+
+def per_class(source: Source) -> Int[np.ndarray, " classes"]:
+    """Count the pictures of each class: that have the label, or it as their largest share.
+
+    Values have none.
+    """
+    if source.kind == "values":
+        return np.zeros(0, dtype=np.int64)
+    if source.kind == "labels" and source.targets is not None:
+        return (source.targets > 0).sum(axis=0)
+    return np.bincount(source.labels, minlength=len(source.classes))
 
 
 def said(name: str, split: SplitCensus) -> list[str]:

@@ -32,6 +32,8 @@ class Stream(IntEnum):
     BALANCE = 12
     SHOTS = 16
     CORRUPT = 17
+    THREE_AUGMENT = 18
+    PSEUDO = 19
     JITTER_SCALE = 30
     SCENE_CROP = 31
     SCENE_SIZES = 32

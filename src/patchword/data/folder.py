@@ -107,6 +107,25 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int, strays: bool = False) 
     )
 
 
+def open_pictures(root: Path, classes: tuple[str, ...], pixels: Pixels) -> FolderSource:
+    """Find every picture below a folder, in whatever folders; all are of the first class for now.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root} of pictures")
+    suffixes, found = suffixes_of(pixels), list[str]()
+    for path in _files(root):
+        relative = path.relative_to(root)
+        if path.suffix.lower() in suffixes and not any(map(_hidden, relative.parts)):
+            found.append(relative.as_posix())
+    if not found:
+        raise DataError(f"{root} holds no pictures")
+    labels = np.zeros(len(found), dtype=np.int64)
+    return FolderSource(root, sorted(found), Targets(classes, labels), pixels)
+
+
 def _split_folders(root: Path) -> dict[str, Path]:
     """Return the folders of the splits by name; none where the root's folders are the classes."""
     found: dict[str, Path] = {}

@@ -28,7 +28,8 @@ def frame(image: UInt8[Tensor, "c h w"], into: Frame) -> UInt8[Tensor, "c H W"]:
     """
     from torchvision.transforms.v2 import functional as F
 
-    resized = resize(image, _resized(image.shape[-2], image.shape[-1], into), into.interpolation)
+    size = resized_size(image.shape[-2], image.shape[-1], into)
+    resized = resize(image, size, into.interpolation)
     if resized.shape[-2:] == into.image_size:
         return resized
     return F.center_crop(resized, list(into.image_size))
@@ -46,7 +47,7 @@ def resize(
     return F.resize(image, list(size), InterpolationMode(interpolation), antialias=True)
 
 
-def _resized(rows: int, columns: int, into: Frame) -> tuple[int, int]:
+def resized_size(rows: int, columns: int, into: Frame) -> tuple[int, int]:
     """Return timm's sizes, which are rounded down for square frames and to nearest for others."""
     wanted_rows, wanted_columns = (math.floor(side / into.crop) for side in into.image_size)
     if wanted_rows == wanted_columns:

@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from patchword.data.columns import LABELS, Columns, called
+from patchword.data.arrow import opened, roles
+from patchword.data.columns import Columns
 from patchword.data.folder import SPLITS
-from patchword.data.parquet import IMAGES, ArrowSource, encoded
 from patchword.data.pixels import Pixels
 from patchword.data.source import Data, divided
-from patchword.data.targets import Row, labelled, note
 from patchword.errors import DataError
 
 PREFIX = "hf:"
@@ -89,28 +88,8 @@ def open_saved(
         raise DataError(f"{folder} has {', '.join(files)} but no training split")
     tables = {split: _table(paths) for split, paths in files.items()}
     features = _json(files["train"][0].parent / INFO).get("features") or {}
-    image = columns.path or _of_type(features, "Image") or _one(tables["train"], IMAGES, folder)
-    wanted = columns.values or columns.labels
-    if not wanted:
-        names = called(tables["train"].column_names, LABELS)
-        wanted = (_of_type(features, "ClassLabel") or (names or [""])[0],)
-    _check(folder, tables["train"], image, *wanted)
-    classes = _classes(features.get(wanted[0]))
-    rows = {split: _rows(split, table, wanted, classes) for split, table in tables.items()}
-    feature = features.get(wanted[0])
-    single = isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel"
-    kind = columns.kind or ("class" if single else None)
-    made, wrong = labelled(rows, kind, name=wanted[0], classes=classes)
-    blank = {s for s in tables if s != "train" and s not in made}
-    notes = [f"{split}: left out, since it has no labels" for split in sorted(blank)]
-    counted = [fault for fault in wrong if fault.place.partition("[")[0] not in blank]
-    notes += note(counted, sum(len(rows[split]) for split in made))
-    sources: dict[str, ArrowSource] = {}
-    for split, (kept, targets) in made.items():
-        pictures = encoded(tables[split], image, files[split][0])
-        if len(kept) < len(pictures):
-            pictures = pictures.take([row.picture for row in kept])
-        sources[split] = ArrowSource(pictures, targets, split, pixels)
+    found = roles(folder, tables["train"].schema, features, columns)
+    sources, notes = opened(folder, tables, found, pixels)
     if len(sources) == 1:
         return divided(folder.name, sources["train"], seed=seed, notes=notes)
     return Data(
@@ -120,57 +99,6 @@ def open_saved(
         test=sources.get("test"),
         notes=tuple(notes),
     )
-
-
-def _check(folder: Path, table: Any, *names: str) -> None:
-    if any(name not in table.column_names for name in names):
-        there = ", ".join(map(repr, table.column_names))
-        raise DataError(f"{folder} has the columns {there}: say with --columns label=NAME")
-
-
-def _rows(split: str, table: Any, wanted: Sequence[str], classes: tuple[str, ...]) -> list[Row]:
-    cells = [table[name].to_pylist() for name in wanted]
-
-    def named(cell: Any) -> Any:
-        if classes and isinstance(cell, list):
-            return [named(part) for part in cell]
-        if classes and isinstance(cell, int):
-            return classes[cell] if 0 <= cell < len(classes) else None
-        return cell
-
-    if len(cells) == 1:
-        raws: list[Any] = [named(cell) for cell in cells[0]]
-    else:
-        raws = [dict(zip(wanted, row, strict=True)) for row in zip(*cells, strict=True)]
-    return [Row(f"{split}[{number}]", raw, number) for number, raw in enumerate(raws)]
-
-
-def _of_type(features: Mapping[str, Any], kind: str) -> str | None:
-    """Return the only column of a type, or of lists of it."""
-    found = [name for name, feature in features.items() if _type(feature) == kind]
-    return found[0] if len(found) == 1 else None
-
-
-def _type(feature: Any) -> str | None:
-    """Return a feature's type; of a list, that of its elements."""
-    while isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
-        feature = feature["feature"]
-    return feature.get("_type") if isinstance(feature, Mapping) else None
-
-
-def _classes(feature: Any) -> tuple[str, ...]:
-    while isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
-        feature = feature["feature"]
-    names = feature.get("names") if isinstance(feature, Mapping) else None
-    return tuple(map(str, names)) if isinstance(names, list) else ()
-
-
-def _one(table: Any, names: Sequence[str], folder: Path) -> str:
-    for name in names:
-        if name in table.column_names:
-            return name
-    there = ", ".join(map(repr, table.column_names))
-    raise DataError(f"{folder} has the columns {there}: say with --columns path=NAME")
 
 
 def _table(paths: Sequence[Path]) -> Any:

@@ -116,6 +116,8 @@ def _open_folder(
         return open_saved(folder, saved, columns, pixels, seed=seed)
     if (shards := find_shards(folder)) and "train" in shards:
         return open_shards(folder.name, shards, columns, pixels, seed=seed)
+    if tables := find_parquet(folder):
+        return open_parquet(folder, tables, columns, pixels)
     if columns != Columns():
         raise DataError(f"{folder} has no columns to name; leave --columns out")
     if scenes := open_scenes(folder, pixels, seed=seed):
@@ -124,8 +126,6 @@ def _open_folder(
         return open_cifar(*cifar, pixels)
     if pairs := find_idx(folder):
         return open_idx(folder, pairs, pixels)
-    if tables := find_parquet(folder):
-        return open_parquet(folder, tables, pixels)
     if is_tiny_imagenet(folder):
         return open_tiny_imagenet(folder, pixels)
     return open_folder(folder, pixels, seed=seed, strays=strays)

@@ -2,30 +2,40 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from patchword.checkpoints import load
-from patchword.data import EvalBatches, Pixels, SplitCensus, open_data, split_census
+from patchword.data import Data, EvalBatches, Pixels, SplitCensus, open_data, split_census
 from patchword.data.loader import loader
 from patchword.data.quarantine import HEADING, write_quarantine
 from patchword.diagnosis import duplicates
-from patchword.diagnosis.examine import Examined, Watch, examine
+from patchword.diagnosis.examine import Examined, Watch, enough, examine
 from patchword.diagnosis.findings import Finding, Remark, of_classes, of_pictures, quarantined
 from patchword.diagnosis.labels import TRUSTED, Suspects, suspects
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError
+from patchword.factory import as_classifier
 from patchword.files import replacing
-from patchword.heads.classify import Classifier
 from patchword.predictor import normalise
 
+UNJUDGED = {  # kind of what is known -> why no label is called wrong
+    "labels": "not looked for: pictures with several labels have no single one to be wrong",
+    "shares": "not looked for: shares of classes are no label to be wrong",
+    "values": "not looked for: values are no labels",
+}
+OMITTED = {  # kind of what is known -> which findings make no sense there
+    "shares": ("a picture counts to the class of its largest share",),
+    "values": ("classes are not compared between splits: values have none",),
+}
 WIDTH = 64  # principal axes of the small copies that labels are judged by
 
 
@@ -39,6 +49,7 @@ class Checkup:
     remarks: tuple[Remark, ...]
     groups: tuple[duplicates.Group, ...]
     labels: str  # how wrong labels were looked for, or why not
+    omitted: tuple[str, ...]  # what makes no sense of such data, and was left out
     quarantine: tuple[Finding, ...]
 
     @property
@@ -55,6 +66,7 @@ class Checkup:
 def checkup(
     data: str | Path,
     *,
+    columns: Sequence[str] = (),
     run: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -63,7 +75,8 @@ def checkup(
     """Look at every picture of a data set; write nothing.
 
     Args:
-        data: a folder, or an embedded set.
+        data: whatever `open_data` opens.
+        columns: of a list or a table, as ROLE=NAME.
         run: a trained model, by whose features wrong labels are looked for; by the pictures'
             small copies if not said, where these tell the classes apart.
         workers: processes that decode.
@@ -73,20 +86,21 @@ def checkup(
     Raises:
         DataError: there is no data that is understood, or nothing in it can be read.
     """
-    opened = open_data(data, pixels=Pixels(), seed=0, strays=True)
+    opened = _opened(data, columns, Pixels())
     examined = examine(opened, workers=workers, watch=watch)
-    rows = np.flatnonzero(examined.readable & ~examined.constant)
-    if not rows.size:
-        said = next((row.error for row in examined.rows if row.error), "all are of one colour")
-        raise DataError(f"no picture of {data} shows anything: {said}")
+    rows = _showing(examined, data)
     same = duplicates.exact(examined)
     groups = (*same, *duplicates.near(examined, same, watch=watch))
     rows = rows[np.isin(examined.labels[rows], opened.train.labels)]  # strays are told apart
-    if run is None:
-        vectors, by = _small_copies(examined, rows), "the pictures themselves, made small"
-    else:
-        vectors, by = _features(data, run, device)[torch.from_numpy(rows)], f"features of {run}"
-    found = suspects(vectors, examined.labels[rows], len(opened.train.classes))
+    found, words = None, UNJUDGED.get(opened.train.kind, "")
+    if opened.train.kind == "class":
+        if run is None:
+            vectors, by = _small_copies(examined, rows), "the pictures themselves, made small"
+        else:
+            every = _features(partial(_opened, data, columns), run, workers, device)
+            vectors, by = every[torch.from_numpy(rows)], f"features of {run}"
+        found = suspects(vectors, examined.labels[rows], len(opened.train.classes))
+        words = _said(found, by, model=run is not None)
     findings = of_pictures(examined, groups, found, rows)
     return Checkup(
         examined=examined,
@@ -94,9 +108,23 @@ def checkup(
         findings=tuple(findings),
         remarks=tuple(of_classes(examined.sources)),
         groups=groups,
-        labels=_said(found, by, model=run is not None),
+        labels=words,
+        omitted=OMITTED.get(opened.train.kind, ()),
         quarantine=tuple(quarantined(examined, findings)),
     )
+
+
+def _showing(examined: Examined, data: str | Path) -> Int64[np.ndarray, " rows"]:
+    """Return the pictures on which there is something."""
+    rows = np.flatnonzero(examined.readable & ~examined.constant)
+    if not rows.size:
+        said = next((row.error for row in examined.rows if row.error), "all are of one colour")
+        raise DataError(f"no picture of {data} shows anything: {said}")
+    return rows
+
+
+def _opened(data: str | Path, columns: Sequence[str], pixels: Pixels) -> Data:
+    return open_data(data, pixels=pixels, seed=0, columns=columns, strays=True)
 
 
 def _census(examined: Examined) -> dict[str, SplitCensus]:
@@ -118,16 +146,18 @@ def _small_copies(examined: Examined, rows: np.ndarray) -> Float32[Tensor, "n d"
 
 
 @torch.inference_mode()
-def _features(data: str | Path, run: Path, device: str) -> Float32[Tensor, "n d"]:
+def _features(
+    reopened: Callable[[Pixels], Data], run: Path, workers: int | None, device: str
+) -> Float32[Tensor, "n d"]:
     """Return what a model's head would read of every picture, in the order of the pass."""
-    model: Classifier = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     card = model.card
     assert card is not None
-    opened = open_data(data, pixels=card.pixels, seed=0, strays=True)
     found: list[Tensor] = []
-    for source in Examined(opened, ()).sources.values():
+    for source in Examined(reopened(card.pixels), ()).sources.values():
         batches = EvalBatches(source, frame=card.preprocessing, batch_size=256)
-        for batch in loader(batches, start=0, stop=len(batches)):
+        count = enough(source) if workers is None else workers
+        for batch in loader(batches, start=0, stop=len(batches), workers=count):
             images = batch.images.to(next(model.parameters()).device)
             read = model.backbone(normalise(images, card.preprocessing))
             found.append(read.pooled.float().cpu())

@@ -88,8 +88,20 @@ class Examined:
         return source.name(index)
 
     def label(self, row: int) -> str:
-        """Return the name of a picture's class."""
-        return self.data.train.classes[int(self.labels[row])]
+        """Return what is known of a picture, in words."""
+        _, source, index = self.locate(row)
+        if source.targets is None:
+            return source.classes[int(source.labels[index])]
+        weights = zip(source.classes, source.targets[index].tolist(), strict=True)
+        if source.kind == "labels":
+            return ", ".join(name for name, weight in weights if weight) or "no label"
+        return ", ".join(f"{n} {w:.4g}" for n, w in weights if w or source.kind == "values")
+
+    def known(self, row: int) -> bytes:
+        """Return what is known of a picture, to be held against what is known of another."""
+        _, source, index = self.locate(row)
+        held = source.labels if source.targets is None else source.targets
+        return held[index].tobytes()
 
 
 class _Items(Dataset[list[Looked]]):
@@ -118,7 +130,7 @@ def examine(data: Data, *, workers: int | None = None, watch: Watch | None = Non
     total, rows = int(empty.starts[-1]), list[Looked]()
     for source in empty.sources.values():
         items = _Items(source)
-        count = _workers(source) if workers is None else workers
+        count = enough(source) if workers is None else workers
         for found in loader(items, start=0, stop=len(items), workers=count):
             rows += found
             if watch is not None:
@@ -153,7 +165,8 @@ def pixels_of(examined: Examined, row: int) -> UInt8[Tensor, "c h w"]:
     return source.read(index)
 
 
-def _workers(source: Source) -> int:
+def enough(source: Source) -> int:
+    """Return how many processes are worth while for a source's pictures; 0 is a thread."""
     while isinstance(source, Subset):
         source = source.source
     if isinstance(source, ArraySource) or len(source) < FEW:

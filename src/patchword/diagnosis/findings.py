@@ -10,6 +10,7 @@ from pathlib import PurePath
 import numpy as np
 
 from patchword.data import Source
+from patchword.data.census import per_class
 from patchword.data.pixels import FORMATS
 from patchword.diagnosis.duplicates import Group
 from patchword.diagnosis.examine import Examined, Looked
@@ -101,7 +102,7 @@ def _usual(rows: Sequence[Looked]) -> set[str]:
 def _doubled(examined: Examined, groups: Sequence[Group]) -> Iterator[Finding]:
     for number, group in enumerate(groups):
         splits = {examined.locate(row)[0] for row in group.rows}
-        labels = {examined.label(row) for row in group.rows}
+        labels = {examined.known(row) for row in group.rows}
         kind = "exact" if group.exact else "near"
         others = [examined.name(row) for row in group.rows]
         for row in group.rows:
@@ -122,12 +123,12 @@ def _suspected(examined: Examined, suspects: Suspects, rows: np.ndarray) -> Iter
 
 
 def of_classes(sources: Mapping[str, Source]) -> list[Remark]:
-    """List classes that differ between splits, and those of few training pictures."""
-    classes = sources["train"].classes
-    counts = {
-        split: np.bincount(source.labels, minlength=len(classes))
-        for split, source in sources.items()
-    }
+    """List classes that differ between splits, and those of few training pictures.
+
+    Values have no classes, and no remarks.
+    """
+    classes = sources["train"].classes if sources["train"].kind != "values" else ()
+    counts = {split: per_class(source) for split, source in sources.items()}
     train = counts["train"]
     known = [name for name, count in zip(classes, train, strict=True) if count]
     usual = float(np.median(train[train > 0])) if known else 0.0
@@ -164,9 +165,9 @@ def quarantined(examined: Examined, findings: Sequence[Finding]) -> list[Finding
     doubled = [f for f in findings if f.group is not None]
     doubled.sort(key=lambda f: (f.group, -int(examined.split[f.row]), f.row))
     first = {b.row for a, b in pairwise([None, *doubled]) if b and (not a or a.group != b.group)}
-    labels: dict[int | None, set[int]] = {}
+    labels: dict[int | None, set[bytes]] = {}
     for f in doubled:
-        labels.setdefault(f.group, set()).add(int(examined.labels[f.row]))
+        labels.setdefault(f.group, set()).add(examined.known(f.row))
     for f in doubled:
         disputed = len(labels[f.group]) > 1 and examined.split[f.row] == 0
         if f.row not in first or disputed:

@@ -53,6 +53,9 @@ WORDS = {  # kind -> title, and what it means
 }
 
 
+WHAT = {"class": "Classes", "labels": "Labels", "shares": "Classes", "values": "Values"}
+
+
 def write_page(found: Checkup, path: Path) -> None:
     """Write the page about a data set."""
     write_doctor(page(found), path)
@@ -68,7 +71,7 @@ def page(found: Checkup) -> Doctor:
         subtitle="What is in the data, and what is wrong with it; nothing in it was changed",
         headline=(
             Figure(label="Pictures", value=f"{total:,}", note=f"{train.count:,} to train on"),
-            Figure(label="Classes", value=f"{len(data.train.classes):,}"),
+            Figure(label=WHAT[data.train.kind], value=f"{len(data.train.classes):,}"),
             Figure(
                 label="Findings",
                 value=f"{len(found.findings) + len(found.remarks):,}",
@@ -80,6 +83,7 @@ def page(found: Checkup) -> Doctor:
             *(f"{remark.where}: {remark.why}" for remark in found.remarks),
             *data.notes,
             f"Wrong labels: {found.labels}.",
+            *(f"Left out: {line}." for line in found.omitted),
         ),
         kinds=tuple(
             _kind(found, kind, list(findings))
@@ -133,7 +137,8 @@ def _classes(found: Checkup) -> tuple[ClassCounts, ...]:
         for name in {_of(remark.where) for remark in found.remarks}
     }
     counts = zip(*(split.per_class for split in found.census.values()), strict=True)
-    names = found.examined.data.train.classes
+    train = found.examined.data.train
+    names = train.classes if train.kind != "values" else ()
     return tuple(
         ClassCounts(name=name, counts=each, remark=remarks.get(name, ""))
         for name, each in zip(names, counts, strict=True)

@@ -1,5 +1,6 @@
 """A visit to the doctor: the check-up, and the folder in which it is written down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,13 @@ def elsewhere(out: Path, data: str | Path) -> None:
 
 
 def diagnose(
-    data: str, out: Path, *, run: Path | None, workers: int | None, device: str
+    data: str,
+    out: Path,
+    *,
+    columns: Sequence[str],
+    run: Path | None,
+    workers: int | None,
+    device: str,
 ) -> Diagnosis:
     """Check a data set up, and write the tables, the quarantine and the page into a folder.
 
@@ -49,7 +56,7 @@ def diagnose(
     """
     elsewhere(out, data)
     with progress() as watch:
-        found = checkup(data, run=run, workers=workers, device=device, watch=watch)
+        found = checkup(data, columns=columns, run=run, workers=workers, device=device, watch=watch)
     write(found, out)
     write_page(found, out / "doctor.html")
     return Diagnosis(out, found)

@@ -42,6 +42,7 @@ class Plan:
     precision: Precision = "fp32"
     log: int = 50
     evaluate: int = 1000
+    patience: int | None = None  # looks without a better score that end the training
     save_seconds: float = 60.0  # a checkpoint at least this often; it changes nothing else
 
 
@@ -75,7 +76,7 @@ def fit(
         state.restore(*found)
     timer, saved_at = Timer(), time.perf_counter()
     batches = feed(state.step)
-    while state.step < plan.steps:
+    while state.step < plan.steps and not tired(state, plan):
         with timer.waiting():
             now = next(batches)
         done = step(state, now, plan)
@@ -88,12 +89,12 @@ def fit(
         for row in rows:
             run.log(row)
             watch(row)
-        stopping = stop()
-        if stopping or done == plan.steps or time.perf_counter() - saved_at > plan.save_seconds:
+        stopping, last = stop(), done == plan.steps or tired(state, plan)
+        if stopping or last or time.perf_counter() - saved_at > plan.save_seconds:
             sound(state)
             run.save(done, state.tensors(), state.notes())
             saved_at = time.perf_counter()
-        if stopping and done < plan.steps:
+        if stopping and not last:
             raise Stopped(f"stopped at step {done} of {plan.steps}; the same command goes on")
 
 
@@ -138,6 +139,8 @@ def step(state: State[Any], batches: list[Any], plan: Plan) -> int:
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak"] * rate
     state.task.train()
+    for part in state.frozen:
+        part.eval()
     closure = partial(gradient, state, batches, plan)
     loss = state.optimizer.step(closure)  # pyright: ignore[reportArgumentType, reportCallIssue]
     state.step += 1
@@ -201,9 +204,16 @@ def evaluation(
     with nullcontext() if state.average is None else state.average.applied():
         scores = evaluate()
     if state.best is None or scores["score"] > state.best:
-        state.best = scores["score"]
+        state.best, state.stale = scores["score"], 0
         run.save_best(state.weights(), {"step": state.step, **scores})
+    else:
+        state.stale += 1
     return scores
+
+
+def tired(state: State[Any], plan: Plan) -> bool:
+    """Tell whether the scores have not become better for as long as a plan waits for it."""
+    return plan.patience is not None and state.stale >= plan.patience
 
 
 def sound(state: State[Any]) -> None:

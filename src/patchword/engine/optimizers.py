@@ -1,8 +1,8 @@
 """Optimizers and their parameter groups, for any task."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -10,19 +10,21 @@ from torch.optim import Optimizer
 
 from patchword.errors import ConfigError
 
+Name: TypeAlias = Literal[
+    "adamw", "adam", "sgd", "lamb", "lars", "muon", "schedule_free_adamw", "schedule_free_sgd"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
     """How weights are moved."""
 
-    name: Literal["adamw", "adam", "sgd", "muon", "schedule_free_adamw", "schedule_free_sgd"] = (
-        "adamw"
-    )
+    name: Name = "adamw"
     lr: float = 1e-3  # peak; for `lr_batch` images per step where that is set, else as it is
     lr_batch: int | None = None  # the rate grows in proportion to the batch from here
     weight_decay: float = 0.05  # of matrices and kernels; norms, biases, positions, tokens: none
     betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9  # of SGD and Muon; of schedule-free ones their beta
+    momentum: float = 0.9  # of SGD, LARS and Muon; of schedule-free ones their beta
     sharpness: float = 0.0  # SAM's rho, around any of them; a step then costs two gradients
     clip: float | None = None  # largest norm of the gradient
     layer_decay: float = 1.0  # each part of the spine learns at this times the rate of the next
@@ -36,6 +38,31 @@ class Optim:
     def peak(self, batch_size: int) -> float:
         """Return the peak rate for a number of images per step."""
         return self.lr * batch_size / self.lr_batch if self.lr_batch else self.lr
+
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.BatchNorm1d)
+
+
+def freeze(
+    spine: Sequence[nn.Module], share: float | Literal["below_norm"]
+) -> tuple[nn.Module, ...]:
+    """Keep parts of a spine as they are: no gradients; return them.
+
+    Args:
+        spine: a backbone's parts in order of depth.
+        share: of the parts, from 0 to 1, the first ones; or all that stands below the last norm,
+            in convnets the last batch norm.
+    """
+    if share != "below_norm":
+        frozen = tuple(spine[: round(share * len(spine))])
+        for part in frozen:
+            part.requires_grad_(False)
+        return frozen
+    for part in spine:
+        part.requires_grad_(False)
+    parts = [module for part in spine for module in part.modules()]
+    last = [module for module in parts if isinstance(module, NORMS)][-1].requires_grad_(True)
+    return tuple(module for module in parts if module is not last and not [*module.children()])
 
 
 def groups(
@@ -97,6 +124,14 @@ def _made(optim: Optim, parameters: list[dict[str, object]]) -> Optimizer:
             return torch.optim.Adam(parameters, betas=optim.betas, fused=True)
         case "sgd":
             return torch.optim.SGD(parameters, momentum=optim.momentum)
+        case "lamb":
+            from patchword.optim.lamb import Lamb
+
+            return Lamb(parameters, betas=optim.betas)
+        case "lars":
+            from patchword.optim.lars import Lars
+
+            return Lars(parameters, momentum=optim.momentum)
         case "muon":
             from patchword.optim.muon import Muon
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from patchword.engine.average import Average
@@ -22,7 +22,9 @@ class State(Generic[T]):
     task: T
     optimizer: Optimizer
     average: Average | None = None
+    frozen: tuple[nn.Module, ...] = ()  # parts that stay as they are, statistics and all
     best: float | None = None  # highest score on the validation pictures so far
+    stale: int = 0  # looks at the validation pictures since that score
     step: int = 0  # steps that are done
     running: Tensor = field(init=False)  # sum of the losses since the last row of the log
 
@@ -43,7 +45,7 @@ class State(Generic[T]):
 
     def notes(self) -> dict[str, Any]:
         """Return what is not a tensor."""
-        return {"best": self.best}
+        return {"best": self.best, "stale": self.stale}
 
     def restore(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Take over what `tensors` and `notes` returned, every tensor accounted for."""
@@ -63,6 +65,7 @@ class State(Generic[T]):
                 self.average.tensors[name].copy_(tensor)
         self.running.copy_(sorted_["loop"]["running"])
         self.best, self.step = notes["best"], int(notes["step"])
+        self.stale = int(notes.get("stale", 0))  # checkpoints of before have none
 
     def weights(self) -> dict[str, Tensor]:
         """Return the task's weights as they are used: averaged where they are averaged."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
+from typing import Protocol as TypingProtocol
 
 import numpy as np
 import torch
@@ -120,12 +121,17 @@ class Subject:
         model: with its head.
         card: its own, which says how pictures are framed.
         say: is told what a long protocol is at.
+        tune: teaches a copy of a model the pictures of a source, for protocols that train.
     """
 
     def __init__(
-        self, model: Classifier, card: Card, say: Callable[[str], None] = lambda line: None
+        self,
+        model: Classifier,
+        card: Card,
+        say: Callable[[str], None] = lambda line: None,
+        tune: "Tune | None" = None,
     ) -> None:
-        self.model, self.card, self.say = model.eval(), card, say
+        self.model, self.card, self.say, self.tune = model.eval(), card, say, tune
         self._seen: dict[tuple[int, str], tuple[Source, Answers]] = {}
 
     def answers(self, source: Source) -> Answers:
@@ -183,6 +189,25 @@ class Subject:
         if key not in self._seen:
             self._seen[key] = (source, look())  # the source is kept, so its id stays its own
         return self._seen[key][1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a model is taught new classes: a recipe's name, and what is said in place of its own."""
+
+    recipe: str
+    steps: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int = 0
+
+
+class Tune(TypingProtocol):
+    """Teaches; the rooms of training hand it over."""
+
+    def __call__(self, model: Classifier, source: Source, how: Tuning) -> tuple[Classifier, str]:
+        """Return a model of a source's classes that all its parts have learnt, and how in words."""
+        ...
 
 
 class Protocol(ABC):

@@ -7,6 +7,8 @@ Reference  github.com/google-research/vision_transformer, vit_jax/models_vit.py;
 Departures none
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -53,20 +55,27 @@ class Classifier(nn.Module):
 
     def heads(self, images: Float[Tensor, "b c *grid"]) -> dict[str, Float[Tensor, "b classes"]]:
         """Score images once per head, by the readout's name."""
-        parts = self.backbone(images).pooled.chunk(len(self.head), dim=1)
+        return self.read(self.backbone(images).pooled)
+
+    def read(self, pooled: Float[Tensor, "b d"]) -> dict[str, Float[Tensor, "b classes"]]:
+        """Score what the backbone saw once per head, by the readout's name."""
+        parts = pooled.chunk(len(self.head), dim=1)
         return {
             name: head(part) for (name, head), part in zip(self.head.items(), parts, strict=True)
         }
 
-    def predictor(self) -> Predictor:
+    def predictor(self, views: Sequence[str] = ()) -> Predictor:
         """Return what answers pictures: the model with its preprocessing and its names.
+
+        Args:
+            views: of each picture, over which probabilities are averaged: flip, crops, scale=1.2.
 
         Raises:
             ConfigError: the model was put together by hand and has no card.
         """
         if self.card is None:
             raise ConfigError("this model has no card: make it with create_model, or load it")
-        return Predictor(self, self.card)
+        return Predictor(self, self.card, views)
 
 
 def classifier(backbone: Backbone, num_classes: int, *, pretraining: bool = False) -> Classifier:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.features import Backbone
-from patchword.layers import PatchEmbed, Position
+from patchword.layers import Position
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -18,14 +18,17 @@ def filters(
 ) -> Float[Tensor, "count channels rows columns"] | None:
     """Return the principal components of the patch filters (ViT, figure 7 left).
 
+    Of a convolutional stem they are those of its first convolution's filters.
+
     Args:
-        backbone: one whose first layer is a patch embedding; for another, None comes back.
+        backbone: one with a convolution that reads images; for another, None comes back.
         count: how many at most, in order of the variance that they explain.
     """
-    patch = _first(backbone, PatchEmbed)
-    if patch is None or patch.proj.in_channels != backbone.config.in_chans:
-        return None  # there is none, or it cuts the map of a convolutional stem
-    weight = patch.proj.weight.detach().float()
+    convolutions = (part for part in backbone.modules() if isinstance(part, nn.Conv2d))
+    first = next((c for c in convolutions if c.in_channels == backbone.config.in_chans), None)
+    if first is None:
+        return None
+    weight = first.weight.detach().float()
     flat = weight.flatten(1)
     flat = flat - flat.mean(dim=0)
     components = torch.linalg.svd(flat, full_matrices=False).Vh[:count]

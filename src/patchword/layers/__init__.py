@@ -20,10 +20,17 @@ from patchword.layers.grid import to_tokens as to_tokens
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
+from patchword.layers.layout import Layout as Layout
+from patchword.layers.layout import Mixer as Mixer
+from patchword.layers.layout import TokenMixer as TokenMixer
+from patchword.layers.layout import parted as parted
+from patchword.layers.layout import whole as whole
 from patchword.layers.neighbourhood import LocalOperator as LocalOperator
+from patchword.layers.normed import Foldable as Foldable
 from patchword.layers.normed import Normed as Normed
 from patchword.layers.normed import fold as fold
 from patchword.layers.normed import fold_into as fold_into
+from patchword.layers.normed import fused as fused
 from patchword.layers.offset import OffsetBias as OffsetBias
 from patchword.layers.offset import OffsetTable as OffsetTable
 from patchword.layers.offset import by_index as by_index
@@ -40,6 +47,7 @@ from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
 from patchword.layers.reduce import ReducedAttention as ReducedAttention
+from patchword.layers.reduce import Reduction as Reduction
 from patchword.layers.reduce import StridedReduction as StridedReduction
 from patchword.layers.reduce import tiled as tiled
 from patchword.layers.sampling import centres as centres

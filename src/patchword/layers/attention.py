@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from patchword.layers.grid import Grid
+from patchword.layers.layout import TokenMixer
 
 
 def split_heads(x: Float[Tensor, "b n d"], heads: int) -> Float[Tensor, "b h n c"]:
@@ -101,7 +102,7 @@ class Attend(Operator):
         return (scores + bias.to(scores.dtype)).softmax(-1)
 
 
-class Attention(nn.Module):
+class Attention(TokenMixer):
     """Multi-head self-attention over all tokens (Vaswani et al. 2017, section 3.2.2)."""
 
     def __init__(

@@ -1,6 +1,7 @@
 """Operators that mix each cell's neighbourhood: the k x k window around it."""
 
 from abc import abstractmethod
+from math import prod
 from typing import Literal
 
 import torch
@@ -9,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchword.layers.attention import Operator
+from patchword.layers.layout import Layout, Mixer, whole
 
 Border = Literal["reflect", "zero"]
 """What lies beyond the map: its mirror image, or nothing."""
 
 
-class LocalOperator(Operator):
+class LocalOperator(Operator, Mixer):
     """Mixes the values of each cell's window by the shares that a paper gives them.
 
     The sum runs over shifted views, so nothing of the size of all windows is ever stored.
@@ -77,3 +79,8 @@ class LocalOperator(Operator):
         index = torch.stack(self.around(cells), dim=-1).flatten(2, 3).long().expand_as(shares)
         laid = shares.new_zeros(*shares.shape[:3], v.shape[2] + 1)
         return laid.scatter_add(3, index, shares)[..., 1:]
+
+    def layout(self, q: Tensor, k: Tensor, v: Tensor) -> Layout:
+        """Return where queries and keys lie: the cells of both maps."""
+        grid = tuple(q.shape[2:])
+        return whole(prod(grid), grid, key_grid=tuple(k.shape[2:]))

@@ -1,13 +1,26 @@
 """Linear maps and convolutions with a batch norm each (LeViT, TinyViT, EfficientFormer, ...)."""
 
+from abc import ABC, abstractmethod
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+MAPS = (nn.Conv2d.forward, nn.Linear.forward)  # others may have more than a kernel
 
-class Normed(nn.Module):
+
+class Foldable(nn.Module, ABC):
+    """What is one map in evaluation mode, of fewer parts than it is trained with."""
+
+    @abstractmethod
+    def fused(self) -> nn.Module:
+        """Return that map; this module stays as it is."""
+
+
+class Normed(Foldable):
     """A linear map or a convolution without bias, then batch norm of its channels."""
 
     def __init__(self, linear: nn.Linear | nn.Conv2d, *, scale: float = 1.0) -> None:
@@ -22,18 +35,42 @@ class Normed(nn.Module):
         return self.bn(x) if x.ndim == 4 else self.bn(x.flatten(0, 1)).view_as(x)
 
     def fused(self) -> nn.Module:
-        """Return the one map that both are in evaluation mode."""
-        if isinstance(self.linear, nn.Conv2d):
-            return fuse_conv_bn_eval(self.linear, self.bn)
-        return fuse_linear_bn_eval(self.linear, self.bn)
+        return fused(self.linear, self.bn)
 
 
-def fold(model: nn.Module) -> None:
-    """Fold the batch norm of every `Normed` of a model in evaluation mode into its map."""
+def fused(linear: nn.Linear | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module:
+    """Return the one map that a map and the batch norm after it are in evaluation mode."""
+    if isinstance(linear, nn.Conv2d):
+        return fuse_conv_bn_eval(linear, norm)
+    return fuse_linear_bn_eval(linear, norm)
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """Fold every batch norm that follows a map into it, for faster inference.
+
+    The model is changed in place, answers as before but for rounding, and cannot be trained on.
+
+    Args:
+        model: any, in evaluation mode.
+
+    Returns:
+        the model.
+    """
     for part in [*model.modules()]:
-        for name, child in part.named_children():
-            if isinstance(child, Normed):
+        children = [*part.named_children()]
+        for name, child in children:
+            if isinstance(child, Foldable):
                 setattr(part, name, child.fused())
+        if isinstance(part, nn.Sequential):
+            for (name, child), (after, norm) in pairwise(children):
+                if (
+                    isinstance(child, nn.Conv2d | nn.Linear)
+                    and type(child).forward in MAPS
+                    and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+                ):
+                    setattr(part, name, fused(child, norm))
+                    setattr(part, after, nn.Identity())
+    return model
 
 
 @torch.no_grad()

@@ -84,10 +84,11 @@ class LearnedPosition(Position):
 
     @torch.no_grad()
     def refit(self, old: Fitted) -> str:
-        """Resample the other's table to this grid."""
-        if not isinstance(old, LearnedPosition) or old.grid == self.grid:
+        """Resample the other's table to this grid, without places of tokens that are gone."""
+        same = isinstance(old, LearnedPosition) and old.grid == self.grid
+        if not isinstance(old, LearnedPosition) or (same and old.prefix == self.prefix):
             return ""
-        self.table.copy_(old(self.grid))
+        self.table.copy_(old(self.grid)[:, 0 if self.prefix else old.prefix :])
         size = "x".join
         return (
             f"positions resampled from {size(map(str, old.grid))} to {size(map(str, self.grid))} "

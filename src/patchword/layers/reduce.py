@@ -4,6 +4,8 @@ PVT's spatial-reduction attention (Wang et al. 2021, arXiv:2102.12122, section 3
 SegFormer's encoder and LocalViT's PVT have too.
 """
 
+from abc import ABC, abstractmethod
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from patchword.errors import ShapeError
 from patchword.layers.attention import Attend, merge_heads, split_heads
 from patchword.layers.grid import Grid
+from patchword.layers.layout import Layout, Mixer, whole
 from patchword.layers.window import to_windows
 
 
@@ -40,11 +43,20 @@ def tiled(
     return F.linear(tiles, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias), grid
 
 
-class StridedReduction(nn.Module):
+class Reduction(nn.Module, ABC):
+    """Makes fewer tokens of a grid's."""
+
+    @abstractmethod
+    def grid(self, grid: Grid) -> Grid:
+        """Return the grid that the tokens made of another are."""
+
+
+class StridedReduction(Reduction):
     """Merge each tile of cells into one token by a linear map, and norm it (PVT, equation 2)."""
 
     def __init__(self, dim: int, ratio: int, *, eps: float = 1e-5) -> None:
         super().__init__()
+        self.ratio = ratio
         self.conv = nn.Conv2d(dim, dim, ratio, stride=ratio)
         self.norm = nn.LayerNorm(dim, eps)
 
@@ -53,8 +65,12 @@ class StridedReduction(nn.Module):
         tokens, _ = tiled(x.unflatten(1, grid), self.conv)
         return self.norm(tokens)
 
+    def grid(self, grid: Grid) -> Grid:
+        """Return the tiles."""
+        return tuple(side // self.ratio for side in grid)
 
-class ReducedAttention(nn.Module):
+
+class ReducedAttention(Mixer):
     """Multi-head attention whose keys and values are of fewer tokens than its queries.
 
     Args:
@@ -65,7 +81,7 @@ class ReducedAttention(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, reduce: nn.Module | None = None, *, drop: float = 0.0
+        self, dim: int, num_heads: int, reduce: Reduction | None = None, *, drop: float = 0.0
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -91,3 +107,8 @@ class ReducedAttention(nn.Module):
         k, v = self.kv(source).chunk(2, -1)
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
         return self.drop(self.proj(merge_heads(self.attend(q, k, v))))
+
+    def layout(self, x: Tensor, grid: Grid, queries: int | None = None) -> Layout:
+        """Return where queries and keys lie; merged cells lie on a grid of their own."""
+        key_grid = None if self.reduce is None else self.reduce.grid(grid)
+        return whole(x.shape[1], grid, queries, key_grid)

@@ -1,21 +1,23 @@
 """Windows on a grid, shifted ones too, and attention inside them."""
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from patchword.layers.attention import Attend, merge_heads, split_heads
 from patchword.layers.grid import Grid
+from patchword.layers.layout import Layout, Mixer, parted
 from patchword.layers.offset import OffsetBias
 
 
 def to_windows(
-    x: Float[Tensor, "b rows columns c"], window: tuple[int, int]
-) -> Float[Tensor, "b windows cells c"]:
+    x: Shaped[Tensor, "b rows columns c"], window: tuple[int, int]
+) -> Shaped[Tensor, "b windows cells c"]:
     """Cut a grid into windows, row by row, and each window into its cells, row by row.
 
     Args:
@@ -52,6 +54,13 @@ class Order(NamedTuple):
     def cleared(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Return tokens with zeros for padding."""
         return x if self.empty is None else x.masked_fill(self.empty, 0)
+
+    def layout(self, grid: Grid, places: int) -> Layout:
+        """Return where tokens lie, window by window, of windows with so many places."""
+        cells = torch.arange(prod(grid)) if self.cells is None else self.cells
+        if self.empty is not None:
+            cells = cells.masked_fill(self.empty[:, 0], -1)
+        return parted(cells.unflatten(0, (places, -1)).T, grid)
 
     def folded(
         self, bias: Float[Tensor, "heads places places"], tokens: int
@@ -192,7 +201,7 @@ def projected(
     return tuple(fold_heads(F.linear(x, part, bias), places, heads) for part, bias in pairs)
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Mixer):
     """Self-attention among the tokens of a window, with a bias by their offset (equation 4)."""
 
     def __init__(
@@ -214,6 +223,10 @@ class WindowAttention(nn.Module):
         biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)  # pyright: ignore[reportUnnecessaryComparison]
         q, k, v = projected(x, self.qkv.weight, biases, bias.shape[-1], self.num_heads)
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
+
+    def layout(self, x: Tensor, grid: Grid) -> Layout:
+        """Return where queries and keys lie: those of each window, padding among them."""
+        return self.windows(x, grid).layout(grid, prod(self.windows.window))
 
 
 def two_by_two(x: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tensor, "b m e"], Grid]:

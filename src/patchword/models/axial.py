@@ -9,6 +9,7 @@ Departures images need not be square; a fresh head is normal with zero biases, o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,16 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Features
-from patchword.layers import Grid, OffsetTable, Operator, relative_index, strided
+from patchword.layers import (
+    Grid,
+    Layout,
+    Mixer,
+    OffsetTable,
+    Operator,
+    parted,
+    relative_index,
+    strided,
+)
 from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 from patchword.weights import Format, Rule, View, modules, within
 
@@ -178,7 +188,7 @@ class PositionSensitive(Operator):
         return scores.softmax(-1).unflatten(0, (len(v), -1)).flatten(1, 2)
 
 
-class AxialAttention(nn.Module):
+class AxialAttention(Mixer):
     """Attention along the columns of a map, or along its rows (section 3.2).
 
     Args:
@@ -210,6 +220,12 @@ class AxialAttention(nn.Module):
         y = y.unflatten(1, (-1, self.heads)).permute(0, 2, 4, 5, 3, 1).flatten(1, 3)
         y = self.norm(y.mT if self.across else y)
         return y.unflatten(1, (-1, 2)).sum(2)
+
+    def layout(self, x: Tensor) -> Layout:
+        """Return where the cells of each line lie."""
+        grid = (x.shape[2], x.shape[3])
+        cells = torch.arange(prod(grid)).view(grid)
+        return parted(cells if self.across else cells.T, grid)
 
 
 class AxialBranch(nn.Module):

@@ -31,6 +31,7 @@ from patchword.layers import (
     OffsetBias,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     merge_heads,
     ramp,
     relative_index,
@@ -260,7 +261,7 @@ def stretched(
     return torch.lerp(table.index_select(axis, right - 1), table.index_select(axis, right), share)
 
 
-class BEiTAttention(nn.Module):
+class BEiTAttention(TokenMixer):
     """Self-attention with a bias by offset; keys have no bias of their own, as in the paper."""
 
     def __init__(self, config: BEiTConfig, grid: Grid) -> None:
@@ -345,7 +346,9 @@ class BEiT(Backbone):
         )
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.pool == "mean" else norms
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
+        self.multiple = c.patch_size
+        self.class_tokens = int(c.pool == "token")
         self.width, self.head_std = c.embed_dim, 2e-5  # 0.02, scaled down by the authors' script
         self.apply(truncated)
         for depth, block in enumerate(self.blocks, start=1):

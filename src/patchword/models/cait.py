@@ -27,6 +27,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     merge_heads,
     split_heads,
     truncated,
@@ -170,7 +171,7 @@ class TalkingHeads(Operator):
         return mix_heads(mix_heads(scores, self.proj_l.weight).softmax(-1), self.proj_w.weight)
 
 
-class TalkingHeadsAttention(nn.Module):
+class TalkingHeadsAttention(TokenMixer):
     """Self-attention between patches, with talking heads."""
 
     def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
@@ -194,6 +195,7 @@ class CaiT(Backbone):
     blocks are ViT's, asked for one query; the patches pass through them unchanged.
     """
 
+    class_tokens = 1
     silent = ("blocks.*.attn.attend.proj_l.bias",)
 
     def __init__(self, config: CaiTConfig) -> None:
@@ -228,7 +230,8 @@ class CaiT(Backbone):
         trunk = [f"blocks.{i}" for i in range(c.depth)]
         names = [*trunk, *(f"class_blocks.{i}" for i in range(c.class_depth)), "final"]
         stride = (c.patch_size, c.patch_size)
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = tuple(Level(n, c.embed_dim, stride, int(n not in trunk)) for n in names)
+        self.multiple = c.patch_size
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
 

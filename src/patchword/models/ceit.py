@@ -209,6 +209,8 @@ class LayerwiseClassAttention(nn.Module):
 class CeiT(Backbone):
     """A plain transformer over patches of a convolutional map, read by attention over layers."""
 
+    class_tokens = 1
+
     def __init__(self, config: CeiTConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -216,7 +218,8 @@ class CeiT(Backbone):
         self.blocks = nn.ModuleList(CeiTBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
         self.lca = LayerwiseClassAttention(c)
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
-        self.levels = block_levels(c.depth, c.embed_dim, (self.stem.stride, self.stem.stride))
+        self.multiple = step = self.stem.stride
+        self.levels = block_levels(c.depth, c.embed_dim, (step, step), 1)
         self.width = c.embed_dim
         self.silent = (f"blocks.{c.depth - 1}.leff.*",)
         self.head_std = 0.02

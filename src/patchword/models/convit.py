@@ -30,6 +30,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     merge_heads,
     ramp,
     split_heads,
@@ -160,7 +161,7 @@ def along(
     return (slope[:, None, None] * offset + square[:, None, None] * offset**2).softmax(-1)
 
 
-class GPSA(nn.Module):
+class GPSA(TokenMixer):
     """Gated positional self-attention: a convolution at first."""
 
     def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
@@ -192,6 +193,7 @@ class ConViT(Backbone):
         ConfigError: no plain block is left to read the patches into the class token.
     """
 
+    class_tokens = 1
     silent = ("blocks.*.attn.attend.pos_proj.bias",)
 
     def __init__(self, config: ConViTConfig) -> None:
@@ -216,7 +218,8 @@ class ConViT(Backbone):
         )
         self.class_token = ClassToken(c.embed_dim)
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.multiple = step = c.patch_size
+        self.levels = block_levels(c.depth, c.embed_dim, (step, step), 1, since=c.local_depth)
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
         for part in self.modules():

@@ -11,10 +11,11 @@ Departures none; where a stripe is as wide as the map, the reference keeps one b
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import prod
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from patchword.claim import Claim
@@ -25,11 +26,15 @@ from patchword.layers import (
     Block,
     ConvEmbed,
     Grid,
+    Layout,
+    Mixer,
     Mlp,
     Stage,
     admit,
     in_depth,
+    parted,
     ramp,
+    to_windows,
     truncated,
 )
 from patchword.weights import Format, Rule, modules, within
@@ -108,8 +113,8 @@ FORMATS = (
 
 
 def padded(
-    x: Float[Tensor, "b rows columns ..."], window: tuple[int, int]
-) -> tuple[Float[Tensor, "b rows_ columns_ ..."], tuple[int, int]]:
+    x: Shaped[Tensor, "b rows columns ..."], window: tuple[int, int]
+) -> tuple[Shaped[Tensor, "b rows_ columns_ ..."], tuple[int, int]]:
     """Surround a map with zeros until a window tiles it; return the rows and columns before it."""
     down, across = (-side % step for side, step in zip(x.shape[1:3], window, strict=True))
     top, left = down // 2, across // 2
@@ -128,12 +133,12 @@ def from_windows(
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-class StripeAttention(nn.Module):
-    """Attention within each stripe of a map, for one group of heads."""
+class StripeAttention(Mixer):
+    """Attention within each stripe of a map, for one group of heads: a share of them."""
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, share: float) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.share = num_heads, share
         self.attend = Attend()
         self.lepe = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
@@ -159,6 +164,13 @@ class StripeAttention(nn.Module):
         x = from_windows(x + self.positions(cells[:, :, :, :, :, 2]), stripe, grid)
         return x[:, top : top + rows, left : left + columns]
 
+    def layout(self, qkv: Tensor, stripe: tuple[int, int]) -> Layout:
+        """Return where the cells of each stripe lie, padding among them."""
+        grid = (qkv.shape[1], qkv.shape[2])
+        numbers, _ = padded(1 + torch.arange(prod(grid)).view(1, *grid, 1, 1), stripe)
+        cells = to_windows(numbers[..., 0], stripe)[0, :, :, 0] - 1
+        return parted(cells, grid)._replace(share=self.share)
+
     def positions(
         self, v: Float[Tensor, "b down high across wide h c"]
     ) -> Float[Tensor, "b stripes cells d"]:
@@ -182,7 +194,7 @@ class CrossShapedAttention(nn.Module):
         groups = 1 if stripe is None else 2
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.branches = nn.ModuleList(
-            StripeAttention(dim // groups, num_heads // groups) for _ in range(groups)
+            StripeAttention(dim // groups, num_heads // groups, 1 / groups) for _ in range(groups)
         )
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(drop)

@@ -26,6 +26,8 @@ from patchword.layers import (
     ClassToken,
     ConvEmbed,
     Grid,
+    Layout,
+    Mixer,
     Mlp,
     Normed,
     Stage,
@@ -37,6 +39,7 @@ from patchword.layers import (
     to_map,
     to_tokens,
     truncated,
+    whole,
 )
 from patchword.weights import Format, Rule, modules, within
 from patchword.weights.configs import Kind
@@ -209,7 +212,7 @@ def near(dim: int, stride: int) -> Normed:
     return Normed(nn.Conv2d(dim, dim, 3, stride, padding=1, groups=dim, bias=False))
 
 
-class ConvAttention(nn.Module):
+class ConvAttention(Mixer):
     """Attention whose queries, keys and values are convolved first; a class token is not.
 
     Scores are divided by the root of all the channels, not of a head's (in the authors' code).
@@ -217,7 +220,7 @@ class ConvAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, kv_stride: int, *, drop: float = 0.0) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.kv_stride = num_heads, kv_stride
         self.conv_proj_q = near(dim, 1)
         self.conv_proj_k = near(dim, kv_stride)
         self.conv_proj_v = near(dim, kv_stride)
@@ -250,6 +253,11 @@ class ConvAttention(nn.Module):
         k, v = self.proj_k(read(self.conv_proj_k)), self.proj_v(read(self.conv_proj_v))
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
         return self.drop(self.proj(merge_heads(self.attend(q, k, v))))
+
+    def layout(self, x: Tensor, grid: Grid, queries: int | None = None) -> Layout:
+        """Return where queries and keys lie; strided keys lie on a grid of their own."""
+        fewer = tuple(-(-side // self.kv_stride) for side in grid)
+        return whole(x.shape[1], grid, queries, fewer)
 
 
 class TokenEmbed(ConvEmbed):
@@ -288,13 +296,15 @@ def stage(config: CvTConfig, number: int) -> Stage:
 class CvT(Backbone):
     """Stages of blocks on ever coarser grids, without positions, the last with a class token."""
 
+    class_tokens = 1
+
     def __init__(self, config: CvTConfig) -> None:
         super().__init__()
         c = self.config = config
         self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        self.levels = stage_levels(c.embed_dim, accumulate(c.stride, mul))
+        self.levels = stage_levels(c.embed_dim, accumulate(c.stride, mul), (1,))
         last = f"stages.{len(c.depth) - 1}.blocks.{c.depth[-1] - 1}"
         self.silent = (f"{last}.attn.conv_proj_q.*",)  # the class token's query is not convolved
         self.apply(truncated)

@@ -10,6 +10,7 @@ Departures none; where windows do not tile a map it is padded as in the authors'
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import torch
@@ -25,6 +26,8 @@ from patchword.layers import (
     Block,
     ConvEmbed,
     Grid,
+    Layout,
+    Mixer,
     Mlp,
     OffsetTable,
     WindowAttention,
@@ -39,6 +42,7 @@ from patchword.layers import (
     through,
     to_map,
     to_tokens,
+    whole,
 )
 from patchword.weights import POINTWISE, Format, Rule
 
@@ -224,7 +228,7 @@ class SampledBias(OffsetTable):
         return F.interpolate(self.table[None], sides, mode="bicubic")[0]
 
 
-class DeformableAttention(nn.Module):
+class DeformableAttention(Mixer):
     """Attention of every cell to the same few points, found in the image (section 3.2)."""
 
     def __init__(self, config: DATConfig, stage: int) -> None:
@@ -259,6 +263,15 @@ class DeformableAttention(nn.Module):
         if isinstance(self.position, nn.Conv2d):
             mixed = mixed + self.position(to_map(q, grid))
         return self.drop(to_tokens(self.proj(mixed)))
+
+    def layout(self, x: Tensor, grid: Grid) -> Layout:
+        """Return where queries lie, and which cells each point is read between."""
+        points = self.points(self.q(x), grid).flatten(2, 3)
+        cells = torch.eye(prod(grid), dtype=points.dtype, device=x.device).unflatten(1, grid)
+        read = sample(cells.expand(len(x) * self.groups, -1, -1, -1), points.flatten(0, 1)[:, None])
+        read = read[:, :, 0].mT.unflatten(0, (-1, self.groups))  # b g m cells
+        read = read.repeat_interleave(self.num_heads // self.groups, dim=1)
+        return whole(x.shape[1], grid)._replace(read=read)
 
 
 class DAT(Backbone):

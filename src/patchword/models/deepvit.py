@@ -26,6 +26,7 @@ from patchword.layers import (
     Operator,
     PatchEmbed,
     PatchStem,
+    TokenMixer,
     admit,
     merge_heads,
     ramp,
@@ -149,7 +150,7 @@ def softmax(q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"]) -> Float[T
     return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(-1)
 
 
-class ReAttention(nn.Module):
+class ReAttention(TokenMixer):
     """Self-attention over all tokens, with re-attention (section 4.2)."""
 
     def __init__(self, config: DeepViTConfig) -> None:
@@ -215,6 +216,8 @@ class ConvPatchEmbed(PatchEmbed):
 class DeepViT(Backbone):
     """A ViT of which the deeper blocks mix their attention maps."""
 
+    class_tokens = 1
+
     def __init__(self, config: DeepViTConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -239,7 +242,8 @@ class DeepViT(Backbone):
             for block in self.blocks:
                 block.ls1, block.ls2 = Grow(1 / c.shrink), Grow(1 / c.shrink)
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
+        self.multiple = c.patch_size
         self.width, self.head_std = c.embed_dim, 0.02
         self.apply(truncated)
 

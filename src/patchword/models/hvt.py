@@ -77,6 +77,7 @@ CLAIMS = {
     "scale_hvt_ti_4": Claim(params=22.12, macs=1.39, top1=75.23, source="README"),
 }
 
+# DeiT's, whose code theirs is made from; so framed, PaddleViT's port comes within 0.2 of CLAIMS
 PREPROCESSING = Frame(
     image_size=(224, 224), crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )

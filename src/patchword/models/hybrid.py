@@ -69,7 +69,7 @@ VARIANTS = {
     "vit_large_r50_s32_384": sized(LARGE, 384),
 }
 
-README = "README of vision_transformer: fine-tuned from ImageNet-21k"
+README = "README of vision_transformer: from ImageNet-21k, without dropout (85.08 with 0.1)"
 CLAIMS = {"vit_base_r50_s16_384": Claim(top1=83.72, source=README)}
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

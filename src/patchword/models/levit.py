@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import accumulate, count, pairwise
+from math import prod
 from typing import Literal
 
 import torch
@@ -24,6 +25,8 @@ from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
     Attend,
     Grid,
+    Layout,
+    Mixer,
     Normed,
     OffsetTable,
     StochasticDepth,
@@ -35,6 +38,7 @@ from patchword.layers import (
     merge_heads,
     split_heads,
     to_tokens,
+    whole,
 )
 from patchword.weights import POINTWISE, Format, Rule, Rules, View, modules, normed, within
 from patchword.weights.configs import Kind
@@ -288,7 +292,7 @@ def grids(config: LeViTConfig) -> list[Grid]:
     return [tuple(-(-side // 2**times) for side in config.image_size) for times in halvings]
 
 
-class Attention(nn.Module):
+class Attention(Mixer):
     """Attention with biases for positions; its values are activated before they are projected."""
 
     def __init__(self, dim: int, heads: Heads, grid: Grid, act: nn.Module) -> None:
@@ -305,8 +309,12 @@ class Attention(nn.Module):
         q, k, v = split_heads(self.qkv(x), num).split((key, key, value), dim=-1)
         return self.proj(self.act(merge_heads(self.attend(q, k, v, self.bias()))))
 
+    def layout(self, x: Tensor) -> Layout:
+        """Return where queries and keys lie: all cells."""
+        return whole(x.shape[1], self.bias.reach)
 
-class Shrink(nn.Module):
+
+class Shrink(Mixer):
     """Attention from every second cell of each axis to all, which halves the grid (figure 5)."""
 
     def __init__(self, dim: int, wider: int, heads: Heads, grid: Grid, act: nn.Module) -> None:
@@ -325,6 +333,11 @@ class Shrink(nn.Module):
         k, v = split_heads(self.kv(x), num).split((key, value), dim=-1)
         q = split_heads(self.q(x.unflatten(1, self.grid)[:, ::2, ::2].flatten(1, 2)), num)
         return self.proj(self.act(merge_heads(self.attend(q, k, v, self.bias()))))
+
+    def layout(self, x: Tensor) -> Layout:
+        """Return where queries lie, on a grid of half the cells along each axis, and keys."""
+        halved = tuple(-(-side // 2) for side in self.grid)
+        return whole(prod(halved), halved, key_grid=self.grid)
 
 
 class Residual(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.features import Backbone, Features, Level, Trace
+from patchword.features import Backbone, Features, Trace, block_levels
 from patchword.layers import (
     Attention,
     Grid,
@@ -211,6 +211,8 @@ class LocalBlock(nn.Module):
 class LocalViT(Backbone):
     """A plain transformer with local feed-forwards, read by its class token."""
 
+    class_tokens = 1
+
     def __init__(self, config: LocalViTConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -232,9 +234,8 @@ class LocalViT(Backbone):
             for rate in ramp(c.drop_path_rate, c.depth)
         )
         self.norm = nn.LayerNorm(c.embed_dim, 1e-6)
-        names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
-        stride = (c.patch_size, c.patch_size)
-        self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
+        self.multiple = c.patch_size
         self.width = c.embed_dim
         self.silent = (f"blocks.{c.depth - 1}.local.*",)
         self.head_std = 0.02

@@ -8,6 +8,7 @@ Departures images, as in the paper's section 5.2, not clips. Scores are scaled a
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
-from patchword.layers import Attend, Operator
+from patchword.layers import Attend, Layout, Mixer, Operator, whole
 from patchword.models.resnet import ResNet, StagesConfig, bottleneck
 
 Affinity = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
@@ -113,7 +114,7 @@ class Concatenation(Operator):
         return (F.linear(q, of_query) + F.linear(k, of_key).mT).relu() / k.shape[2]
 
 
-class NonLocal(nn.Module):
+class NonLocal(Mixer):
     """x + norm(out(attention of x to itself)), the identity at the start (section 3.3).
 
     Args:
@@ -167,6 +168,12 @@ class NonLocal(nn.Module):
             q = q * (self.scale * q.shape[-1] ** 0.5)  # for a scale of another size
         mixed = self.attend(q, k, v)[:, 0].mT.unflatten(2, x.shape[2:])
         return x + self.norm(self.out(mixed))
+
+    def layout(self, x: Tensor) -> Layout:
+        """Return where queries and keys lie; pooled keys lie on a grid of their own."""
+        grid = (x.shape[2], x.shape[3])
+        fewer = grid if self.pool == "none" else (grid[0] // 2, grid[1] // 2)
+        return whole(prod(grid), grid, key_grid=fewer)
 
     def keys(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Embed keys, without the bias where it would cancel: in a softmax over them."""

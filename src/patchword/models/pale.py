@@ -4,7 +4,8 @@ Paper      Wu et al., "Pale Transformer: A General Vision Transformer Backbone w
            Attention", AAAI 2022, arXiv:2112.14000
 Reference  none by the authors; written from the paper, and no weights exist. The sizes are those
            that give the paper's numbers of parameters
-Departures none known. Where the paper says nothing: both halves of the channels have all heads;
+Departures none known. The paper's separable projections follow CvT, so theirs here have its batch
+           norm too. Where the paper says nothing: both halves of the channels have all heads;
            norms follow each patch merging and the last block; a map whose rows make no even
            groups is padded with zeros behind, which take part as keys
 """
@@ -15,7 +16,7 @@ from itertools import islice
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from patchword.claim import Claim
@@ -26,11 +27,14 @@ from patchword.layers import (
     Block,
     ConvEmbed,
     Grid,
+    Layout,
+    Mixer,
     Mlp,
     Normed,
     Stage,
     admit,
     in_depth,
+    parted,
     ramp,
     to_map,
     to_tokens,
@@ -91,12 +95,18 @@ class SeparableConv(nn.Module):
         return self.pointwise(self.depthwise(x).permute(0, 2, 3, 1))
 
 
-class InterlacedAttention(nn.Module):
-    """Attention within groups of rows that lie as far apart as there are groups."""
+class InterlacedAttention(Mixer):
+    """Attention within groups of rows that lie as far apart as there are groups.
 
-    def __init__(self, num_heads: int, size: int) -> None:
+    Args:
+        num_heads: half of the layer's.
+        size: rows of a group, at most.
+        across: the rows that come are columns of the map.
+    """
+
+    def __init__(self, num_heads: int, size: int, *, across: bool = False) -> None:
         super().__init__()
-        self.num_heads, self.size = num_heads, size
+        self.num_heads, self.size, self.across = num_heads, size, across
         self.attend = Attend()
 
     def forward(
@@ -112,9 +122,18 @@ class InterlacedAttention(nn.Module):
         x = x.unflatten(2, (-1, columns)).unflatten(1, (groups, -1))  # b groups h high columns c
         return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(1, 2)[:, :rows]
 
+    def layout(self, q: Tensor, k: Tensor, v: Tensor) -> Layout:
+        """Return where the cells of each group of rows lie, padding among them."""
+        rows, columns = q.shape[1:3]
+        grid = (columns, rows) if self.across else (rows, columns)
+        numbers = 1 + torch.arange(rows * columns).view(grid)
+        numbers = (numbers.T if self.across else numbers)[None, :, :, None]
+        folded = self.folded(numbers.expand(-1, -1, -1, self.num_heads), -(-rows // self.size))
+        return parted(folded[0, :: self.num_heads, :, 0] - 1, grid)._replace(share=0.5)
+
     def folded(
-        self, x: Float[Tensor, "b rows columns d"], groups: int
-    ) -> Float[Tensor, "b groups_heads cells c"]:
+        self, x: Shaped[Tensor, "b rows columns d"], groups: int
+    ) -> Shaped[Tensor, "b groups_heads cells c"]:
         """Deal the rows out to the groups, one after the other, and fold groups into heads."""
         lacking = -x.shape[1] % groups
         if lacking:
@@ -130,7 +149,7 @@ class PaleAttention(nn.Module):
         super().__init__()
         self.q, self.k, self.v = (SeparableConv(dim, bias=qkv_bias) for _ in range(3))
         self.rows = InterlacedAttention(num_heads, size)
-        self.columns = InterlacedAttention(num_heads, size)
+        self.columns = InterlacedAttention(num_heads, size, across=True)
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(drop)
 

@@ -197,11 +197,12 @@ class PiT(Backbone):
         self.norm = nn.LayerNorm(c.embed_dim[-1], eps=1e-6)
         strides = [(c.stride << stage,) * 2 for stage in range(len(c.depth))]
         stages = [
-            Level(f"stages.{i}", dim, stride)
+            Level(f"stages.{i}", dim, stride, len(c.prefix))
             for i, (dim, stride) in enumerate(zip(c.embed_dim, strides, strict=True))
         ]
         self.levels = (*stages, replace(stages[-1], name="final"))
         self.readouts = ("label", "distillation")[: len(c.prefix)]
+        self.class_tokens = len(c.prefix)
         self.width = c.embed_dim[-1] * len(c.prefix)
         self.head_std = (3 * c.embed_dim[-1]) ** -0.5  # of torch's uniform start, the authors'
 

@@ -197,6 +197,8 @@ def stage(config: PVTConfig, number: int) -> Stage:
 class PVT(Backbone):
     """Stages of transformer blocks on ever coarser grids, the last one with a class token."""
 
+    class_tokens = 1
+
     def __init__(self, config: PVTConfig) -> None:
         super().__init__()
         c = self.config = config
@@ -205,7 +207,7 @@ class PVT(Backbone):
         self.stages = nn.ModuleList(stage(c, i) for i in range(len(c.depth)))
         self.width, self.head_std = c.embed_dim[-1], 0.02
         self.norm = nn.LayerNorm(self.width, c.norm_eps)
-        self.levels = stage_levels(c.embed_dim, c.strides())
+        self.levels = stage_levels(c.embed_dim, c.strides(), (1,))
         self.apply(truncated)
 
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:

@@ -23,6 +23,7 @@ from patchword.layers import (
     ConvEmbed,
     Grid,
     ReducedAttention,
+    Reduction,
     Stage,
     StochasticDepth,
     StridedReduction,
@@ -175,7 +176,7 @@ CONFIGS = (
 )
 
 
-class PooledReduction(nn.Module):
+class PooledReduction(Reduction):
     """Average cells to a grid of one size, whatever that of the image (linear SRA, equation 2)."""
 
     def __init__(self, dim: int, side: int, *, eps: float = 1e-5) -> None:
@@ -189,6 +190,10 @@ class PooledReduction(nn.Module):
         pooled = F.adaptive_avg_pool2d(to_map(x, grid), self.side)
         tokens, _ = tiled(pooled.permute(0, 2, 3, 1), self.conv)
         return F.gelu(self.norm(tokens))
+
+    def grid(self, grid: Grid) -> Grid:
+        """Return the cells of the pooled map."""
+        return (self.side, self.side)
 
 
 class ConvMlp(nn.Module):

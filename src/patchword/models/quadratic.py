@@ -18,13 +18,21 @@ from torch import Tensor, nn
 
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Grid, Operator, PatchEmbed, merge_heads
+from patchword.layers import (
+    Grid,
+    Operator,
+    PatchEmbed,
+    TokenMixer,
+    by_index,
+    merge_heads,
+    relative_index,
+)
 from patchword.weights import Format, Rule, View
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuadraticConfig:
-    """Section 4.1 of the paper: BERT's layers, on the pixels of small pictures."""
+    """BERT's layers on small pictures: the sizes of runs/quadratic/run.sh and of train.py."""
 
     image_size: tuple[int, int] = (32, 32)  # rows, columns; any other works as well
     patch_size: int = 2  # pixels that are put side by side in a token
@@ -99,23 +107,30 @@ class Gaussian(Operator):
     def forward(
         self, rows: int, columns: int, v: Float[Tensor, "b 1 n e"]
     ) -> Float[Tensor, "b heads n e"]:
-        """Mix the same values by every head."""
-        return self.drop(self.weights(rows, columns, v)) @ v
+        """Mix the same values by every head, in one product over heads, cells and images."""
+        mixed = self.drop(self.weights(rows, columns, v))
+        return torch.einsum("hnm,bme->bhne", mixed[0], v[:, 0])
 
     def weights(
         self, rows: int, columns: int, v: Float[Tensor, "b 1 n e"]
     ) -> Float[Tensor, "1 heads n n"]:
-        """Return how much each cell takes from each other."""
+        """Return how much each cell takes from each other.
+
+        Scores are worked out once for every offset of two cells, of which there are few.
+        """
         kind = torch.promote_types(self.centers.dtype, torch.float32)
-        down, across = (torch.arange(n, dtype=kind, device=v.device) for n in (rows, columns))
-        cells = torch.cartesian_prod(down, across)
-        apart = cells - cells[:, None] - self.centers.to(kind)[:, None, None]  # h, query, key, 2
-        spreads = self.spreads.to(kind)[:, None]
-        scaled = apart * spreads[..., None, None] if spreads.ndim == 2 else apart @ spreads
-        return (scaled.square().sum(-1) / -2).softmax(-1)[None].to(v.dtype)
+        down, across = (
+            torch.arange(n - 1, -n, -1, dtype=kind, device=v.device) for n in (rows, columns)
+        )
+        apart = torch.cartesian_prod(down, across) - self.centers.to(kind)[:, None]  # h offsets 2
+        spreads = self.spreads.to(kind)
+        scaled = apart * spreads[:, None, None] if spreads.ndim == 1 else apart @ spreads
+        scores = scaled.square().sum(-1).T / -2
+        index = relative_index((rows, columns)).to(v.device)
+        return by_index(scores, index).softmax(-1)[None].to(v.dtype)
 
 
-class QuadraticBlock(nn.Module):
+class QuadraticBlock(TokenMixer):
     """norm(x + attention), then norm(x + MLP): BERT's post-norm layer."""
 
     def __init__(self, config: QuadraticConfig) -> None:
@@ -147,6 +162,7 @@ class Quadratic(Backbone):
         stride = (c.patch_size, c.patch_size)
         names = [*(f"blocks.{i}" for i in range(c.depth)), "final"]
         self.levels = tuple(Level(name, c.embed_dim, stride) for name in names)
+        self.multiple = c.patch_size
         self.width = c.embed_dim
         self.head_std = (3 * c.embed_dim) ** -0.5
 

@@ -18,7 +18,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import StochasticDepth, ramp
+from patchword.layers import Foldable, StochasticDepth, fused, ramp
 from patchword.weights import Format, Rule, Rules, modules, within
 from patchword.weights.configs import Kind
 from patchword.weights.settings import Only, Same
@@ -126,7 +126,7 @@ def conv(dim_in: int, dim: int, kernel: int, stride: int = 1, *, groups: int = 1
     return nn.Conv2d(dim_in, dim, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(Foldable):
     """A convolution, batch norm, and perhaps an activation."""
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module | None = None) -> None:
@@ -138,6 +138,11 @@ class ConvNorm(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Convolve, normalise, activate."""
         return self.act(self.norm(self.conv(x)))
+
+    def fused(self) -> nn.Module:
+        if type(self.conv) is not nn.Conv2d:  # of a kind of its own, with more than a kernel
+            return self
+        return nn.Sequential(fused(self.conv, self.norm), self.act)
 
 
 class Residual(nn.Module):
@@ -153,7 +158,9 @@ class Residual(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Add what the branch makes of a map to the map."""
-        return F.relu(self.shortcut(x) + self.drop_path(self.branch(x)), inplace=True)
+        y = self.drop_path(self.branch(x))
+        y += self.shortcut(x)
+        return F.relu(y, inplace=True)
 
 
 MakeBlock = Callable[[int, int, int, float], nn.Module]

@@ -2,22 +2,34 @@
 
 Paper      Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019,
            arXiv:1906.05909
-Reference  the paper; its authors published no code, and no weights
+Reference  the paper, its appendix A.1 for the attention stem; no code and no weights were published
 Departures where the paper is silent: windows end at the border of the map; queries, keys and
-           values are projected from all channels, as its counts of parameters imply; codes of
+           values are projected from all channels, as its counts of parameters imply; the stem
+           mixes 4 matrices of values (their number is not told, nor told by the counts); codes of
            position start normal, of deviation 0.02
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
-from patchword.layers import Attend, LocalOperator, admit, strided, to_windows
+from patchword.layers import (
+    Attend,
+    Layout,
+    LocalOperator,
+    Mixer,
+    admit,
+    parted,
+    strided,
+    to_windows,
+)
 from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
 
 
@@ -28,7 +40,8 @@ class SASAConfig(StagesConfig):
     num_heads: int = 8
     kernel_size: int = 7  # cells along a side of the window, odd
     stem: Literal["attention", "convolution"] = "attention"
-    stem_mixtures: int = 4  # matrices of values in the attention stem
+    stem_heads: int = 4  # of the attention stem
+    stem_mixtures: int = 4  # matrices of values in it
 
     def build(self) -> "SASA":
         """Make the backbone, with fresh weights."""
@@ -36,7 +49,7 @@ class SASAConfig(StagesConfig):
 
 
 def conv_stem(config: SASAConfig) -> SASAConfig:
-    """Return the same network with ResNet's stem, the most accurate of the paper's."""
+    """Return the same network with ResNet's stem: more accurate, but at 50 layers."""
     return replace(config, stem="convolution")
 
 
@@ -51,6 +64,15 @@ VARIANTS = {
     "sasa_resnet26_conv_stem": conv_stem(R26),
     "sasa_resnet38_conv_stem": conv_stem(R38),
     "sasa_resnet50_conv_stem": conv_stem(R50),
+}
+
+CLAIMS = {  # table 1, which counts a multiplication and an addition as two
+    "sasa_resnet26": Claim(params=10.3, macs=2.35, top1=74.8),
+    "sasa_resnet38": Claim(params=14.1, macs=3.0, top1=76.9),
+    "sasa_resnet50": Claim(params=18.0, macs=3.6, top1=77.6),
+    "sasa_resnet26_conv_stem": Claim(params=10.3, macs=2.25, top1=75.8),
+    "sasa_resnet38_conv_stem": Claim(params=14.1, macs=2.85, top1=77.1),
+    "sasa_resnet50_conv_stem": Claim(params=18.0, macs=3.5, top1=77.4),
 }
 
 PREPROCESSING = Frame(
@@ -104,7 +126,7 @@ class LocalAttention(nn.Module):
         return mixed.mT.flatten(1, 2).unflatten(2, x.shape[2:])
 
 
-class AttentionStem(nn.Module):
+class AttentionStem(Mixer):
     """Attention within blocks of 4 x 4 pixels, batch norm, and each block's maximum (section 3.2).
 
     Pixels hold little content, so values are made by a mixture of matrices that depends on where
@@ -153,6 +175,12 @@ class AttentionStem(nn.Module):
         largest = self.norm(mixed.permute(0, 3, 1, 2)).max(dim=3).values  # of each block's pixels
         return largest.unflatten(2, grid)
 
+    def layout(self, images: Tensor) -> Layout:
+        """Return where the pixels of each block lie."""
+        grid = (images.shape[2], images.shape[3])
+        pixels = to_windows(torch.arange(prod(grid)).view(1, *grid, 1), (self.side, self.side))
+        return parted(pixels[0, :, :, 0], grid)
+
     def fold(self, x: Float[Tensor, "b n p d"]) -> Float[Tensor, "b m p c"]:
         """Lay the heads beside the blocks."""
         return x.unflatten(3, (self.heads, -1)).transpose(2, 3).flatten(1, 2)
@@ -178,5 +206,6 @@ class SASA(ResNet):
 
         stem = None
         if c.stem == "attention":
-            stem = AttentionStem(c.in_chans, c.stem_dim, c.num_heads, c.stem_mixtures)
+            stem = AttentionStem(c.in_chans, c.stem_dim, c.stem_heads, c.stem_mixtures)
         super().__init__(config, block, stem)
+        self.multiple = 1 if stem is None else stem.side

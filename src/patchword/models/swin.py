@@ -258,6 +258,7 @@ class Swin(Backbone):
             self.stages.append(Stage(merge(dim // 2) if i else None, pair, blocks))
         self.norm = nn.LayerNorm(dims[-1])
         self.levels = stage_levels(dims, [c.patch_size * 2**i for i in range(len(dims))])
+        self.multiple = c.patch_size
         self.width, self.head_std = dims[-1], 0.02
         self.apply(truncated)
 

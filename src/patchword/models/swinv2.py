@@ -9,6 +9,7 @@ Departures grids that windows do not tile are padded by timm's rules, where the 
 
 import math
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from patchword.errors import ConfigError
 from patchword.layers import (
     Attend,
     Grid,
+    Layout,
+    Mixer,
     Mlp,
     StochasticDepth,
     Windows,
@@ -213,7 +216,7 @@ class LogBias(nn.Module):
         return by_index(table, self.index)
 
 
-class CosineAttention(nn.Module):
+class CosineAttention(Mixer):
     """Attention inside windows by the cosines of queries and keys, times a scale per head."""
 
     def __init__(
@@ -242,6 +245,10 @@ class CosineAttention(nn.Module):
         q = F.normalize(q, dim=-1) * scale.repeat(q.shape[1] // heads, 1, 1).to(q)
         mixed = self.attend(q, F.normalize(k, dim=-1), v, bias)
         return self.drop(self.proj(merge_heads(mixed).reshape(x.shape)))
+
+    def layout(self, x: Tensor, grid: Grid) -> Layout:
+        """Return where queries and keys lie: those of each window, padding among them."""
+        return self.windows(x, grid).layout(grid, prod(self.windows.window))
 
 
 class PostNormBlock(nn.Module):

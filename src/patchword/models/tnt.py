@@ -24,11 +24,14 @@ from patchword.layers import (
     Block,
     ClassToken,
     Grid,
+    Layout,
     LearnedPosition,
     Mlp,
     admit,
+    parted,
     ramp,
     strided,
+    to_windows,
     truncated,
 )
 from patchword.weights import Format, Rule, View, modules, within
@@ -183,6 +186,13 @@ class InnerAttention(Attention):
         patches = x.unflatten(1, (prod(grid), -1)).flatten(0, 1)
         return super().forward(patches, grid, queries).unflatten(0, (len(x), -1)).flatten(1, 2)
 
+    def layout(self, x: Tensor, grid: Grid, queries: int | None = None, *_: object) -> Layout:
+        """Return where words lie, patch by patch, on the grid of all words."""
+        side = isqrt(x.shape[1] // prod(grid))
+        words = (grid[0] * side, grid[1] * side)
+        cells = torch.arange(prod(words)).view(1, *words, 1)
+        return parted(to_windows(cells, (side, side))[0, :, :, 0], words)._replace(in_batch=True)
+
 
 class SqueezedMlp(Mlp):
     """An MLP whose output channels are scaled by its mean over all tokens (SE)."""
@@ -286,13 +296,16 @@ def cut(x: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "n c side side"
 class TNT(Backbone):
     """A transformer over patches with a small one inside each patch, block by block."""
 
+    class_tokens = 1
+
     def __init__(self, config: TNTConfig) -> None:
         super().__init__()
         c = self.config = config
         self.stem = Stem(c)
         self.blocks = nn.ModuleList(TNTBlock(c, rate) for rate in ramp(c.drop_path_rate, c.depth))
         self.norm = nn.LayerNorm(c.embed_dim, EPS)
-        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size))
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size, c.patch_size), 1)
+        self.multiple = c.patch_size
         self.width = c.embed_dim
         self.apply(truncated)
         self.head_std = 0.02

@@ -27,11 +27,14 @@ from patchword.layers import (
     Attend,
     Block,
     Grid,
+    Layout,
+    Mixer,
     Mlp,
     OffsetBias,
     PatchEmbed,
     RowColumnPosition,
     Stage,
+    TokenMixer,
     Windows,
     admit,
     cells,
@@ -236,7 +239,7 @@ class TokenBias(OffsetBias):
         return torch.cat([self.among, self.between[0, ..., None].expand(-1, -1, count)], dim=2)
 
 
-class WholeAttention(nn.Module):
+class WholeAttention(TokenMixer):
     """Attention of all tokens to all, for stages whose maps are small."""
 
     def __init__(self, config: ViLConfig, stage: int) -> None:
@@ -262,7 +265,7 @@ class WholeAttention(nn.Module):
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias))))
 
 
-class LongformerAttention(nn.Module):
+class LongformerAttention(Mixer):
     """Cells attend to cells nearby and to global tokens, global tokens to all (section 3.1)."""
 
     def __init__(self, config: ViLConfig, stage: int) -> None:
@@ -321,6 +324,16 @@ class LongformerAttention(nn.Module):
         mixed = merge_heads(self.attend(folded, k, v, bias.flatten(0, 1)[None]))
         return reorder(mixed.reshape(chunks.shape), order, READING)
 
+    def layout(self, x: Tensor, grid: Grid) -> Layout:
+        """Return where the cells of each chunk lie, and what they see: global tokens, and cells."""
+        count = self.count
+        index, _ = around(grid, self.window, self.reach, x.device)
+        near = torch.where(index < prod(grid), index + count, -1).T
+        keys = torch.cat([torch.arange(count).to(near).expand(len(near), -1), near], dim=1)
+        cells = self.chunks(x, grid).layout(grid, self.window**2).queries.to(near)
+        queries = torch.where(cells < 0, cells, cells + count)
+        return Layout(queries, keys, grid, grid, count)
+
 
 class Embed(nn.Module):
     """The start of a stage: patches of the map before, with positions, after global tokens."""
@@ -378,9 +391,11 @@ class ViL(Backbone):
             for i, depth in enumerate(c.depth)
         )
         self.width, self.head_std = c.embed_dim[-1], 0.02
+        self.class_tokens = int(c.pool == "token")
         self.norm = nn.LayerNorm(self.width, 1e-6)
         strides = [prod(c.patch_size[: i + 1]) for i in range(len(c.depth))]
-        self.levels = stage_levels(c.embed_dim, strides)
+        self.levels = stage_levels(c.embed_dim, strides, c.num_globals)
+        self.multiple = strides[-1]
         self.silent = tuple(unread(c))
         self.apply(truncated)
 

@@ -248,9 +248,11 @@ class ViT(Backbone):
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.norm_pooled else norms
         stride = (c.patch_size, c.patch_size)
-        self.levels = block_levels(c.depth, c.embed_dim, stride)
+        self.levels = block_levels(c.depth, c.embed_dim, stride, self.stem.count)
+        self.multiple = c.patch_size
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
+        self.class_tokens = tokens if c.pool == "token" else 0
         self.width = c.embed_dim * len(self.readouts)
         self.apply(xavier if c.fresh == "xavier" else truncated)
         if c.fresh == "truncated":

@@ -43,8 +43,8 @@ def embed(picture: UInt8[np.ndarray, "h w c"]) -> Picture:
     return Picture(uri=uri, width=image.width, height=image.height, exact=exact)
 
 
-def png(pixels: UInt8[np.ndarray, "h w 4"]) -> Picture:
-    """Encode red, green, blue and opacity exactly."""
+def png(pixels: UInt8[np.ndarray, "h w c"]) -> Picture:
+    """Encode red, green, blue, and perhaps opacity, exactly, whatever the size."""
     height, width = pixels.shape[:2]
     uri = _uri(Image.fromarray(np.ascontiguousarray(pixels)), "png")
     return Picture(uri=uri, width=width, height=height, exact=True)
@@ -68,7 +68,14 @@ def heat(attention: Float[np.ndarray, "rows cols"]) -> Picture:
 
 
 def position_sheet(similarity: Float[np.ndarray, "rows cols rows cols"]) -> Picture:
-    """Draw one tile per position, set out as the positions are: its similarity to all of them.
+    """Draw one tile per position, set out as the positions are: its similarity to all of them."""
+    return png(position_tiles(similarity))
+
+
+def position_tiles(
+    similarity: Float[np.ndarray, "rows cols rows cols"],
+) -> UInt8[np.ndarray, "h w 4"]:
+    """Return the pixels of `position_sheet`.
 
     Of a grid with more than `TILES` positions a side, evenly spaced ones are drawn.
     """
@@ -79,7 +86,7 @@ def position_sheet(similarity: Float[np.ndarray, "rows cols rows cols"]) -> Pict
     tiles = colour(levels.repeat(zoom, 2).repeat(zoom, 3), DIVERGING)
     framed = np.pad(tiles, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)))
     sheet = framed.transpose(0, 2, 1, 3, 4).reshape(len(down) * (rows * zoom + GAP), -1, 4)
-    return png(sheet[:-GAP, :-GAP])
+    return np.ascontiguousarray(sheet[:-GAP, :-GAP])
 
 
 def _uri(image: Image.Image, kind: str) -> str:

@@ -1,9 +1,6 @@
 """Pick what a user left open, from the data and the machine, and say why."""
 
-from dataclasses import dataclass, replace
-
-from patchword.data.augment import Augment
-from patchword.recipes.recipe import Recipe
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,6 @@ class Pick:
 
 
 SMALL = 64  # pixels; pictures up to here are read as they are
-PLENTY = 20_000  # pictures; so many are seen too few times to need moved copies of them
 
 
 def pick(found: Found) -> Pick:
@@ -47,22 +43,3 @@ def pick(found: Found) -> Pick:
     machine = "" if found.accelerator else " and no GPU"
     why = f"{found.pictures:,} pictures{machine}: a mini ViT with a convolutional stem at 64 pixels"
     return Pick("vitc_mini_64", (64, 64), "tiny", (why,))
-
-
-def fitted(recipe: Recipe, found: Found) -> Recipe:
-    """Fit the tiny recipe to the data: how long, and what may be done to a picture."""
-    small = found.same_size and max(found.size) <= SMALL
-    views = 150_000 if small else 100_000  # photos have to be decoded
-    epochs = float(min(max(round(views / found.pictures), 10), 300))
-    if small and found.grey and found.pictures >= PLENTY:
-        augment = Augment(crop_scale=None, hflip=0.0)  # figures and letters have a left and a right
-    elif small and found.grey:
-        augment = Augment(
-            crop_scale=None, hflip=0.0, translate=0.1, rotate=10.0, zoom=0.1, shear=5.0
-        )
-    elif small:
-        augment = Augment(crop_scale=None, hflip=0.5, translate=0.125)
-    else:
-        augment = Augment(crop_scale=(0.35, 1.0), hflip=0.5, color_jitter=0.3)
-    batch = recipe.batch_size if found.pictures >= 2000 else 64
-    return replace(recipe, epochs=epochs, augment=augment, batch_size=min(batch, found.pictures))

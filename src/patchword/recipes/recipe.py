@@ -2,13 +2,23 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from patchword.data.augment import Augment, Mixing
+from patchword.data.pseudo import PseudoLabels
 from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
 from patchword.errors import ConfigError
 from patchword.tasks.distill import Distillation
+
+ClassLoss: TypeAlias = Literal["cross_entropy", "binary", "symmetric", "bootstrapping"]
+PLAIN = {"class_weights": "none", "distillation": None}
+UNFIT: dict[ClassLoss, dict[str, Any]] = {  # settings that do not go with a loss, when they are off
+    "cross_entropy": {},
+    "binary": {"smoothing": 0.0, **PLAIN},  # a class is there, or it is not
+    "symmetric": PLAIN,  # targets are probabilities
+    "bootstrapping": PLAIN,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +27,11 @@ class Recipe:
 
     name: str
     epochs: float = 300.0  # passes over the training pictures
+    steps: int | None = None  # optimizer steps, in the place of epochs
+    image_size: tuple[int, int] | None = None  # rows, columns to train at; None: the model's
+    resolution: tuple[tuple[float, int], ...] = ()
+    """Sides in pixels that training pictures have from which share of the training on, as in
+    ((0.0, 128), (0.5, 160), (0.8, 224)); (): the model's all the time."""
     batch_size: int = 1024  # pictures per optimizer step, over all devices
     accumulate: int = 1  # slices that a step's pictures are computed in, to save memory
     optim: Optim = field(default_factory=Optim)
@@ -29,9 +44,15 @@ class Recipe:
     drop_path_rate: float = 0.0  # stochastic depth of the last block
     sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: classes equally often
     class_weights: Literal["none", "balanced"] = "none"  # balanced: classes cost equally much
+    class_loss: ClassLoss = "cross_entropy"  # binary: each class by itself; the rest: wrong labels
     value_loss: Literal["mse", "smooth_l1"] = "mse"  # of values, in deviations from their mean
+    frozen: float | Literal["below_norm"] = 0.0
+    """Share of the backbone's parts, the stem first, that stay as they are, or all but its last
+    norm."""
+    patience: int | None = None  # looks at the validation pictures, none the best, that end it
     average: float | None = None  # decay of the moving average of the weights
     distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
+    pseudo_labels: PseudoLabels | None = None  # what of a teacher's labels of other pictures
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "repeats"):
@@ -46,5 +67,27 @@ class Recipe:
                 f"a batch of {self.batch_size} in {self.accumulate} slices cannot be mixed in "
                 "pairs; make each slice even, or turn mixing off"
             )
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience is {self.patience}; wanted: 1 or more, or null")
+        shares = [share for share, _ in self.resolution]
+        if shares and (shares[0] or shares != sorted({*shares}) or shares[-1] >= 1):
+            raise ConfigError(
+                f"resolution is {self.resolution}; wanted: (share, side), the first share 0, each "
+                "above the one before and below 1"
+            )
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"steps is {self.steps}; wanted: 1 or more, or null")
+        if self.frozen != "below_norm" and not 0 <= self.frozen <= 1:
+            raise ConfigError(f"frozen is {self.frozen}; wanted: from 0 to 1, or below_norm")
+        self._fit_loss()
         if not 0 < self.epochs < inf:
             raise ConfigError(f"epochs is {self.epochs}; wanted: a number above 0")
+
+    def _fit_loss(self) -> None:
+        """Refuse what the loss has no meaning for."""
+        for name, off in UNFIT[self.class_loss].items():
+            if getattr(self, name) != off:
+                raise ConfigError(
+                    f"class_loss={self.class_loss} does not go with it: leave {name} out, or take "
+                    "class_loss=cross_entropy"
+                )

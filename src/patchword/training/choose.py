@@ -8,20 +8,22 @@ import numpy as np
 import torch
 
 from patchword import recipes
-from patchword.checkpoints import load
-from patchword.config import dump
+from patchword.config import dump, parse
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
 from patchword.data.quarantine import leave_out
 from patchword.data.scenes import KINDS
 from patchword.data.source import cache, hold_out
 from patchword.engine.devices import device
-from patchword.errors import DataError, ImageError
-from patchword.factory import build, config, family, preprocessing, regularised, with_token
+from patchword.errors import ConfigError, DataError, ImageError, ShapeError
+from patchword.factory import build, config, describe, regularised, sides, with_token
 from patchword.predictor import Card
-from patchword.recipes.pick import Found, Pick, fitted, pick
+from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.little import noted
 from patchword.training.objectives import fitting
+from patchword.training.pseudo import Labelled, self_taught
 from patchword.training.settings import Request, contract, overridden
+from patchword.training.start import Start, adapted, restored
 from patchword.training.targets import scale_of
 from patchword.training.teacher import Teacher, load_teacher
 
@@ -38,7 +40,9 @@ class Chosen:
     recipe: Recipe
     workers: int
     reasons: tuple[str, ...]  # what was picked and assumed, a sentence each
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # whom the student learns from view by view
+    start: Start | None = None
+    labelled: Labelled | None = None  # what a teacher said of further pictures
 
 
 def choose(request: Request) -> Chosen:
@@ -49,18 +53,13 @@ def choose(request: Request) -> Chosen:
         ConfigError: a name is not known.
         ShapeError: the model cannot read images of that size.
     """
-    start = None if request.init is None else load(request.init).card
-    pixels = contract(start.pixels if start else Pixels(), request)
+    start = restored(request)
+    pixels = contract(start.card.pixels if start else Pixels(), request)
     data, left = left_out(opened(request, pixels), request)
     census = look(data)
     if census.train.median is None:
         raise DataError(f"no picture of {request.data} can be read: {census.train.unreadable[0]}")
-    grey = all(mode in GREY for mode, _ in census.train.modes)
-    said = any(
-        setting.startswith(("pixels.channels=", "pixels.bands=")) for setting in request.settings
-    )
-    channels = 1 if grey and not said else pixels.channels
-    channels = len(start.preprocessing.mean) if start else channels
+    channels = _channels(request, pixels, census, start)
     if channels != pixels.channels:
         pixels = replace(pixels, channels=channels)
         data, _ = left_out(opened(request, pixels), request)
@@ -69,21 +68,42 @@ def choose(request: Request) -> Chosen:
         pictures=len(data.train),
         size=census.train.median,
         same_size=census.train.smallest == census.train.largest,
-        grey=grey,
+        grey=is_grey(census),
         accelerator=device(request.device).type != "cpu",
     )
     picked = pick(found)
-    name = request.model or (start.model if start else picked.model)
+    name = request.model or (start.card.model if start else picked.model)
     recipe, reasons = _recipe(request, name, found, picked)
     recipe, changes = fitting(data.train, recipe)
-    name = with_token(name) if request.token else name
     workers = _workers(request, found, data)
-    size = _image_size(request, name, picked, start)
-    card = _card(name, size, pixels, data, recipe, start)
+    sized = replace(request, image_size=request.image_size or recipe.image_size or _last(recipe))
+    if start is None:
+        card = _card(sized, picked, pixels, data, recipe)
+    else:
+        start = adapted(start, sized, data.train)
+        card = _regularised(start.card, recipe)
+    card = replace(card, kind=data.train.kind, scale=scale_of(data.train), pixels=pixels)
     tried(card)
+    resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
-    reasons = (*data.notes, *left, *held, *reasons, *changes, *taught)
-    return Chosen(data, census, card, recipe, workers, reasons, teacher)
+    words = (*taught, *noted(data, recipe))
+    data, labelled = self_taught(request, recipe, data, pixels)
+    words = (*words, *(labelled.words if labelled else ()))
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *words)
+    return Chosen(data, census, card, recipe, workers, reasons, teacher, start, labelled)
+
+
+def is_grey(census: Census) -> bool:
+    """Tell whether the training pictures have no colour."""
+    return all(mode in GREY for mode, _ in census.train.modes)
+
+
+def _channels(request: Request, pixels: Pixels, census: Census, start: Start | None) -> int:
+    """Read what a trained model reads; else one channel of grey pictures, if no other is said."""
+    if start is not None:
+        return len(start.card.preprocessing.mean)
+    said = any(s.startswith(("pixels.channels=", "pixels.bands=")) for s in request.settings)
+    return 1 if is_grey(census) and not said else pixels.channels
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
@@ -92,7 +112,7 @@ def opened(request: Request, pixels: Pixels) -> Data:
     Raises:
         DataError: as `open_data`, or nothing learns yet what is known of its pictures.
     """
-    data = open_data(request.data, pixels=pixels, seed=request.seed, columns=request.columns)
+    data = open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
     if data.train.kind in KINDS:
         raise DataError(
             f"{data.name} has {data.train.kind} beside its pictures, which no training learns yet; "
@@ -117,7 +137,7 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
         return data, ()
     if not 0 < request.holdout < 1:
         raise DataError(f"--holdout is {request.holdout}; wanted: a share between 0 and 1")
-    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.seed)
+    kept, held = hold_out(data.train.labels, share=request.holdout, seed=request.views)
     train, validation = Subset(data.train, kept), Subset(data.train, held)
     words = f"{len(held):,} training pictures are held out as validation pictures (--holdout)"
     return replace(data, train=train, validation=validation), (words,)
@@ -126,14 +146,19 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
 def _recipe(
     request: Request, model: str, found: Found, picked: Pick
 ) -> tuple[Recipe, tuple[str, ...]]:
+    ours = request.model is None and request.init is None  # the network is picked, too
     name = request.recipe or (picked.recipe if request.model is None else "tiny")
-    recipe = recipes.recipe(name)
-    if name == "tiny":
-        recipe = fitted(recipe, found)
-    elif recipe.batch_size > found.pictures // 10:
+    recipe = recipes.fitted(name, model, found)
+    if name != "tiny" and recipe.batch_size > found.pictures // 10:
         recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
-    reasons = picked.reasons if request.model is None else ()
-    return overridden(recipe, request), (*reasons, f"recipe {name}")
+    reasons = picked.reasons if ours else ()
+    recipe = overridden(recipe, request)
+    if recipe.frozen and request.init is None:
+        raise ConfigError(
+            f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
+            "from with --init"
+        )
+    return recipe, (*reasons, f"recipe {name}")
 
 
 def _teacher(
@@ -148,14 +173,6 @@ def _teacher(
     return teacher, (words, f"the teacher: {teacher.words}")
 
 
-def _image_size(request: Request, name: str, picked: Pick, start: Card | None) -> tuple[int, int]:
-    if request.image_size is not None:
-        return request.image_size
-    if start is not None:
-        return start.preprocessing.image_size
-    return picked.image_size if request.model is None else config(name).image_size
-
-
 def _workers(request: Request, found: Found, data: Data) -> int:
     """Small pictures are made by a thread, photos by processes, one core left for the training."""
     if request.workers is not None:
@@ -164,29 +181,30 @@ def _workers(request: Request, found: Found, data: Data) -> int:
     return 0 if found.same_size and max(found.size) <= 64 else max(min(cores - 1, 8), 0)
 
 
-def _card(
-    name: str, size: tuple[int, int], pixels: Pixels, data: Data, recipe: Recipe, start: Card | None
-) -> Card:
-    settings = regularised(
-        replace(config(name), image_size=size, in_chans=pixels.channels),
-        drop_rate=recipe.drop_rate,
-        drop_path_rate=recipe.drop_path_rate,
-    )
-    base = preprocessing(
-        start.preprocessing if start else family(name).PREPROCESSING, size, pixels.channels
-    )
-    if start is None and recipe.name == "tiny":
-        base = measured(data.train, base)
-    return Card(
-        model=name,
-        config=dump(settings),
+def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe) -> Card:
+    name = request.model or picked.model
+    own = picked.image_size if request.model is None else None
+    card = describe(
+        with_token(name) if request.token else name,
         num_classes=len(data.train.classes),
-        classes=data.train.classes,
-        kind=data.train.kind,
-        scale=scale_of(data.train),
-        preprocessing=base,
-        pixels=pixels,
+        image_size=request.image_size or own,
+        in_chans=pixels.channels,
     )
+    base = card.preprocessing
+    if recipe.name == "tiny":
+        base = measured(data.train, base)
+    card = replace(card, classes=data.train.classes, preprocessing=base)
+    return _regularised(card, recipe)
+
+
+def _last(recipe: Recipe) -> tuple[int, int] | None:
+    return sides(recipe.resolution[-1][1]) if recipe.resolution else None
+
+
+def _regularised(card: Card, recipe: Recipe) -> Card:
+    settings = parse(type(config(card.model)), card.config)
+    drops = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path_rate}
+    return replace(card, config=dump(regularised(settings, **drops)))
 
 
 def tried(card: Card) -> None:
@@ -195,9 +213,25 @@ def tried(card: Card) -> None:
     Raises:
         ShapeError: it cannot.
     """
-    shape = (1, len(card.preprocessing.mean), *card.preprocessing.image_size)
+    _look(card, card.preprocessing.image_size)
+
+
+def resized(card: Card, recipe: Recipe) -> None:
+    """Make sure that a network can read the other sizes that a recipe shows it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    for _, side in recipe.resolution:
+        try:
+            _look(card, (side, side))
+        except ShapeError as error:
+            raise ConfigError(f"resolution: {card.model} cannot change size: {error}") from None
+
+
+def _look(card: Card, size: tuple[int, int]) -> None:
     with torch.device("meta"):
-        build(card).eval()(torch.empty(shape))
+        build(card).eval()(torch.empty(1, len(card.preprocessing.mean), *size))
 
 
 def measured(source: Source, base: Frame, limit: int = 1000) -> Frame:

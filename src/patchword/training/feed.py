@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,10 +22,21 @@ UNREADABLE = 0.05  # share of the pictures that may be unreadable
 FOREVER = 1 << 62
 
 
+def sizes(recipe: Recipe, frame: Frame, steps: int) -> list[tuple[int, Frame]]:
+    """Return the step from which on training pictures have which frame."""
+    if not recipe.resolution:
+        return [(0, frame)]
+    return [
+        (round(share * steps), replace(frame, image_size=(side, side)))
+        for share, side in recipe.resolution
+    ]
+
+
 class Feed:
     """Each step's micro-batches, from any step on; pictures that cannot be read are gathered.
 
-    `ask` returns a teacher's answers to a batch, where there is one.
+    `steps` are those of the whole training; `ask` returns a teacher's answers to a batch, where
+    there is one.
     """
 
     def __init__(
@@ -33,6 +45,7 @@ class Feed:
         recipe: Recipe,
         preprocessing: Frame,
         *,
+        steps: int,
         seed: int,
         workers: int,
         device: torch.device,
@@ -40,10 +53,12 @@ class Feed:
     ) -> None:
         self.recipe, self.preprocessing, self.ask = recipe, preprocessing, ask
         self.seed, self.workers, self.device = seed, workers, device
+        first, *later = sizes(recipe, preprocessing, steps)
         self.batches = TrainBatches(
             source,
             augment=recipe.augment,
-            frame=preprocessing,
+            frame=first[1],
+            later=later,
             batch_size=recipe.batch_size,
             epochs=Epochs(
                 repeats=recipe.repeats,

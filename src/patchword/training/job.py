@@ -30,6 +30,7 @@ from patchword.training.feed import Feed
 from patchword.training.lesson import Lesson, facts, lesson
 from patchword.training.make import make_feed, make_plan, make_state
 from patchword.training.origin import environment, provenance
+from patchword.training.pseudo import FILE
 from patchword.training.report import report
 from patchword.training.screen import Progress, first_screen, scores_table
 from patchword.training.settings import Request, Settings, same, stored
@@ -38,7 +39,10 @@ from patchword.training.worded import summary
 from patchword.weights.files import read_with_notes, write
 
 Say = Callable[[str], None]
-BEGINNINGS = ("environment.json", ".environment.json.part", ".config.json.part")
+BEGINNINGS = (
+    *("environment.json", ".environment.json.part", ".config.json.part"),
+    *(FILE, f".{FILE}.part"),
+)
 """What a command that was killed at once leaves behind: there is no run yet."""
 
 
@@ -94,6 +98,8 @@ def begin(out: Path, chosen: Chosen, settings: Settings) -> Card:
     card = replace(chosen.card, provenance=provenance(chosen, settings))
     out.mkdir(parents=True, exist_ok=True)
     everything = {**dump(card), "settings": dump(settings)}
+    if chosen.labelled is not None:
+        write_text(out / FILE, chosen.labelled.table())
     write_text(out / "environment.json", json.dumps(environment(), indent=2) + "\n")
     write_text(out / "config.json", json.dumps(everything, indent=2) + "\n")
     return card
@@ -126,7 +132,7 @@ class Job:
     def run(self) -> None:
         """Train to the end, evaluate once, write the model and the report."""
         settings = self.settings
-        state = make_state(self.card, settings)
+        state = make_state(self.chosen, settings)
         feed = make_feed(self.chosen, settings)
         parameters = sum(p.numel() for p in state.task.parameters())
         for line in first_screen(self.chosen, settings, parameters, str(self.out)):
@@ -145,6 +151,8 @@ class Job:
                 watch=Progress(settings.steps),
                 stop=stop,
             )
+        if state.step < settings.steps:
+            self.say(f"stopped   at step {state.step:,}: no better score in {state.stale} looks")
         self.finish(state, model, feed)
 
     def judged(self) -> dict[str, Judged]:

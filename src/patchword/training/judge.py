@@ -19,12 +19,14 @@ from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError
 from patchword.evaluation.answers import KNOWN
 from patchword.evaluation.protocol import Evaluation, Finding, Judged, Protocol, Subject, means
+from patchword.factory import as_classifier
 from patchword.files import write_text
 from patchword.predictor import Card
 from patchword.training.choose import held_out, left_out
 from patchword.training.judged import page
 from patchword.training.origin import environment
 from patchword.training.settings import stored
+from patchword.training.tuned import tuned
 
 KEPT = "evaluation.json"
 
@@ -45,7 +47,7 @@ def evaluate(
         ConfigError: a name or a setting is not known, or there is no data.
         DataError: the data does not have what the protocol needs.
     """
-    model = load(run).to(named_device(device))
+    model = as_classifier(load(run)).to(named_device(device))
     card = model.card
     assert card is not None
     protocol = evaluation.OWN[card.kind] if protocol == "auto" else protocol
@@ -55,7 +57,7 @@ def evaluate(
         for data in judged:
             suited(data, protocol, rules)
         findings = tuple(
-            finding(rules(Subject(model, card, progress), data), data) for data in judged
+            finding(rules(Subject(model, card, progress, tuned), data), data) for data in judged
         )
     progress("")
     found = Evaluation(
@@ -111,7 +113,7 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
         split: to score; auto is test where there is one, else validation, else train; all is all.
     """
     settings = stored(run) if (run / "config.json").exists() else None
-    seed = settings.request.seed if settings else 0
+    seed = settings.request.views if settings else 0
     columns = settings.request.columns if settings else ()
     if not places:
         if settings is None:

@@ -25,6 +25,10 @@ LEADS = {
     "the colour, the more answers were right.",
     "real": "How often the answer is one of a picture's several labels.",
     "variant": "How often the model is right on other pictures of its classes.",
+    "finetune": "How well the whole model learns other pictures: all of its weights, by one recipe "
+    "for every set.",
+    "tta": "How often the answer is right when several views of a picture are averaged, beside the "
+    "answer to the usual one.",
     "shifts": "Accuracy on pictures that were moved or resized.",
 }
 MADE = ("command", "date", "processor", "gpu", "libraries")

@@ -2,15 +2,11 @@
 
 import torch
 
-from patchword.adaptation import adapt
-from patchword.checkpoints import load
 from patchword.engine.average import Average
 from patchword.engine.loop import Plan
-from patchword.engine.optimizers import optimizer
+from patchword.engine.optimizers import freeze, optimizer
 from patchword.engine.state import State
-from patchword.factory import build
-from patchword.heads.classify import Classifier
-from patchword.predictor import Card
+from patchword.factory import as_classifier, build
 from patchword.tasks.classify import Supervised
 from patchword.tasks.distill import Distill
 from patchword.training.answers import Asked, cache_folder
@@ -28,7 +24,8 @@ def make_feed(chosen: Chosen, settings: Settings) -> Feed:
         chosen.data.train,
         settings.recipe,
         chosen.card.preprocessing,
-        seed=settings.request.seed,
+        steps=settings.steps,
+        seed=settings.request.views,
         workers=settings.workers,
         device=torch.device(settings.device),
     )
@@ -62,33 +59,23 @@ def make_plan(settings: Settings) -> Plan:
         precision=settings.precision,
         log=settings.log,
         evaluate=settings.evaluate,
+        patience=recipe.patience,
     )
 
 
-def make_state(card: Card, settings: Settings) -> State[Supervised | Distill]:
+def make_state(chosen: Chosen, settings: Settings) -> State[Supervised | Distill]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
-        model = build(card)
-        if settings.request.init is not None:
-            model = start_from(settings.request.init, model, card)
+        model = as_classifier(build(chosen.card))
+    if chosen.start is not None:
+        fill(model, chosen.start.model.state_dict())
     recipe = settings.recipe
-    task = objective(model.to(settings.device), card, recipe)
-    made = optimizer(recipe.optim, task, model.backbone.spine(), recipe.batch_size)
+    task = objective(model.to(settings.device), chosen.card, recipe)
+    spine = model.backbone.spine()
+    frozen = freeze(spine, recipe.frozen)
+    made = optimizer(recipe.optim, task, spine, recipe.batch_size)
     average = None if recipe.average is None else Average(task, recipe.average)
     if settings.request.compile:
         task.compile()
-    return State(task, made, average)
-
-
-def start_from(source: str, model: Classifier, card: Card) -> Classifier:
-    """Take over a trained model's weights, adapted to the images and classes of this one.
-
-    Raises:
-        WeightsError: it is another network.
-    """
-    trained, _ = adapt(
-        load(source), image_size=card.preprocessing.image_size, num_classes=card.num_classes
-    )
-    fill(model, trained.state_dict())
-    return model
+    return State(task, made, average, frozen)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,9 +24,9 @@ RESERVE = 6.0  # seconds for the table and the report
 
 
 def precision(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> dict[Precision, float]:
-    """Time a step of a throw-away network in each precision."""
+    """Time a step of a throw-away network in each precision, at the last size of pictures."""
     state = make()
-    batches = feed(0)
+    batches = feed(feed.batches.frames[-1][0])
     with closing(batches), torch.random.fork_rng(devices=[]):
         batch = next(batches)
         return faster(lambda kind: step(state, batch, replace(plan, precision=kind)))
@@ -45,14 +46,20 @@ def teacher(asked: Asked, feed: Feed) -> tuple[dict[Precision, float], bool]:
 
 
 def pace(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> float:
-    """Return the seconds of a step of a throw-away network, data included."""
-    state = make()
-    batches = feed(0)
+    """Return the mean seconds of a step of a throw-away network, data included."""
+    firsts = [first for first, _ in feed.batches.frames]
+    counts = [b - a for a, b in pairwise([*firsts, plan.steps])]  # of steps at each size
+    each = [_pace(make(), feed, plan, first, SAMPLE / len(firsts)) for first in firsts]
+    return sum(n * seconds for n, seconds in zip(counts, each, strict=True)) / plan.steps
+
+
+def _pace(state: State[Any], feed: Feed, plan: Plan, first: int, sample: float) -> float:
+    batches = feed(first)
     with closing(batches), torch.random.fork_rng(devices=[]):
         for _ in range(WARM):
             step(state, next(batches), plan)
         start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < SAMPLE or count < 2:
+        while time.perf_counter() - start < sample or count < 2:
             step(state, next(batches), plan)
             count += 1
         return (time.perf_counter() - start) / count

@@ -1,16 +1,27 @@
 """What is known of pictures decides what is learnt, and what a recipe may ask for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from patchword.data import Source
 from patchword.errors import ConfigError
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
-from patchword.recipes.recipe import Recipe
+from patchword.recipes.recipe import ClassLoss, Recipe
+from patchword.tasks.binary import Binary
+from patchword.tasks.bootstrapping import Bootstrapping
 from patchword.tasks.classify import Classify, Supervised
 from patchword.tasks.distill import Distill
 from patchword.tasks.multilabel import MultiLabel
 from patchword.tasks.regress import Regress
+from patchword.tasks.symmetric import Symmetric
+
+CLASSES: dict[ClassLoss, Callable[[Classifier], Supervised]] = {
+    "cross_entropy": Classify,
+    "binary": Binary,
+    "symmetric": Symmetric,
+    "bootstrapping": Bootstrapping,
+}
 
 
 def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised | Distill:
@@ -19,7 +30,9 @@ def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised | Dis
         return Distill(model, recipe.distillation)
     if card.kind == "labels":
         return MultiLabel(model)
-    return Regress(model, recipe.value_loss) if card.kind == "values" else Classify(model)
+    if card.kind == "values":
+        return Regress(model, recipe.value_loss)
+    return CLASSES[recipe.class_loss](model)
 
 
 def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
@@ -30,6 +43,13 @@ def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """
     if recipe.distillation is not None and source.kind in ("labels", "values"):
         raise ConfigError(f"a teacher teaches classes, the data has {source.kind}: leave it out")
+    if recipe.distillation is not None and recipe.resolution:
+        raise ConfigError("a teacher's answers are kept of views of one size: leave resolution out")
+    kinds = ("class",) if recipe.class_loss == "binary" else ("class", "shares")
+    if recipe.class_loss != "cross_entropy" and source.kind not in kinds:
+        raise ConfigError(
+            f"class_loss={recipe.class_loss} is of classes, the data has {source.kind}"
+        )
     if source.kind != "values":
         if source.kind == "labels" and recipe.class_weights != "none":
             raise ConfigError("class_weights needs one class per picture; use sampling=balanced")

@@ -9,6 +9,10 @@ from typing import Any
 
 import torch
 
+from patchword.config import dump
+from patchword.data import terms
+from patchword.lineage import of_data, passed_on
+from patchword.results import Inherited
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
 
@@ -21,8 +25,20 @@ def provenance(chosen: Chosen, settings: Settings) -> dict[str, Any]:
         "pictures": len(chosen.data.train),
         "fingerprint": settings.fingerprint,
         "recipe": settings.recipe.name,
-        "init": settings.request.init,
+        **(chosen.start.provenance if chosen.start else {"init": None}),
+        "inherits": [dump(row) for row in inherits(chosen, settings)],
     }
+
+
+def inherits(chosen: Chosen, settings: Settings) -> list[Inherited]:
+    """Return what a training is made from, with what that was made from in turn."""
+    request, teacher = settings.request, chosen.teacher
+    rows = [of_data(request.data, terms.of_data(request.data))]
+    if chosen.start is not None:
+        rows += passed_on(chosen.start.card, chosen.start.source, "weights")
+    if teacher is not None:
+        rows += passed_on(teacher.card, teacher.source, "teacher")
+    return rows
 
 
 def environment() -> dict[str, Any]:

@@ -65,7 +65,7 @@ def report(
     rows = Run(out).rows()
     page = Report(
         title=f"{settings.request.model or chosen.card.model} on {chosen.data.name}",
-        subtitle=subtitle(settings, split),
+        subtitle=subtitle(settings, rows[-1]["step"] if rows else settings.steps, split),
         headline=headline(found, rows, settings),
         notes=settings.reasons,
         curves=curves(rows, last.scores[0] if last else None),
@@ -81,16 +81,16 @@ def report(
     write_report(page, out / "report.html")
 
 
-def subtitle(settings: Settings, split: str | None) -> str:
+def subtitle(settings: Settings, steps: int, split: str | None) -> str:
     """Say in a sentence how the network was trained and what it was scored on."""
-    epochs = settings.steps / settings.steps_per_epoch
+    epochs = steps / settings.steps_per_epoch
     scored = {
         "test": "scored once on test pictures that had no part in any choice",
         "validation": "scored on the validation pictures that its best weights were chosen by",
         None: "not scored, as there are no held-out pictures",
     }[split]
     return (
-        f"Trained for {settings.steps:,} steps of {settings.recipe.batch_size} pictures "
+        f"Trained for {steps:,} steps of {settings.recipe.batch_size} pictures "
         f"({epochs:.1f} epochs) by the recipe {settings.recipe.name}, and {scored}."
     )
 
@@ -104,7 +104,7 @@ def headline(
     figures += [figure(f, score) for f, score in certain[:FURTHER]]
     steps = [row for row in rows if "loss" in row]
     seconds = sum(row["seconds"] for row in steps)
-    seen = settings.steps * settings.recipe.batch_size
+    seen = (steps[-1]["step"] if steps else 0) * settings.recipe.batch_size
     if steps and seconds:
         waited = sum(row["seconds"] * row["waiting"] for row in steps) / seconds
         figures += [
@@ -258,7 +258,7 @@ def facts(out: Path, chosen: Chosen, settings: Settings, model: Classifier) -> t
         ("recipe", settings.recipe.name),
         ("batch", f"{settings.recipe.batch_size}"),
         ("optimizer", f"{settings.recipe.optim.name}"),
-        ("seed", f"{settings.request.seed}"),
+        ("seed", settings.request.seeds),
         ("precision", settings.precision),
     ]
     libraries = ", ".join(f"{k} {v}" for k, v in machine["libraries"].items())

@@ -29,13 +29,13 @@ def size(pair: tuple[int, int] | None) -> str:
 def split_words(name: str, split: SplitCensus) -> str:
     """Describe one split in a line."""
     counts = [count for count in split.per_class if count]
-    each = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
+    each = "-".join(map(str, sorted({min(counts), max(counts)}))) if counts else ""
     sizes = size(split.median)
     if split.smallest != split.largest:
         sizes = f"{size(split.smallest)} to {size(split.largest)}, median {sizes}"
     modes = ", ".join(mode for mode, _ in split.modes)
     bad = f", {len(split.unreadable)} unreadable" if split.unreadable else ""
-    per = f" ({each} per class)" if len(split.per_class) > 1 else ""
+    per = f" ({each} per class)" if counts and len(split.per_class) > 1 else ""
     return f"{name} {split.count:,} pictures{per}, {sizes} pixels, {modes}{bad}"
 
 
@@ -59,15 +59,25 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         ),
         f"model     {card.model}, {parameters / 1e6:.2f} M parameters, images "
         f"{size(card.preprocessing.image_size)}, {len(card.preprocessing.mean)} channels",
+        *(f"init      {line}" for line in (chosen.start.words if chosen.start else ())),
         f"training  {settings.steps:,} steps of {recipe.batch_size} ({epochs:.1f} epochs){budget}, "
         f"{recipe.optim.name} {recipe.optim.peak(recipe.batch_size):g}, "
-        f"seed {settings.request.seed}",
+        f"seed {settings.request.seeds}",
+        *resolution(settings),
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
         *(f"noticed   {line}" for line in noticed(chosen.data, splits)),
         f"writing   {out}",
     ]
+
+
+def resolution(settings: Settings) -> list[str]:
+    """Say from which step on the training's pictures have which size, where it changes."""
+    steps = [
+        f"{s}x{s} from step {round(a * settings.steps):,}" for a, s in settings.recipe.resolution
+    ]
+    return [f"sizes     {', '.join(steps)}"] if steps else []
 
 
 def noticed(data: Data, census: Mapping[str, SplitCensus | None]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from patchword.config import changed, parse, read_json
 from patchword.data import Pixels
+from patchword.data.pseudo import PseudoLabels
 from patchword.engine.devices import Precision, device
 from patchword.errors import ConfigError, RunError
 from patchword.recipes.recipe import Recipe
@@ -30,6 +31,7 @@ class Request:
     image_size: tuple[int, int] | None = None
     holdout: float | None = None  # share of the training pictures that are held out to choose by
     seed: int = 0
+    view_seed: int | None = None  # of splits, order, augmentation and mixing; None: `seed`
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int | None = None
     device: str = "auto"
@@ -38,18 +40,30 @@ class Request:
     teacher: str | None = None
     distill: Literal["hard", "soft"] | None = None
     token: bool = False
+    unlabelled: str | None = None  # a folder of pictures for the teacher to label
     cache: str | None = None  # folder of what teachers say
     quarantine: str | None = None  # a list of pictures to leave out
     settings: tuple[str, ...] = ()  # changes to the recipe or to `pixels`, as PATH=VALUE
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "seed": 0, "workers": 0}
+        least = {"epochs": 0.0, "minutes": 0.0, "lr": 0.0, "batch_size": 1, "workers": 0}
+        least |= {"seed": 0, "view_seed": 0}
         for name, low in least.items():
             value = getattr(self, name)
             open_ = isinstance(low, float)  # the number itself is out
             if value is not None and not (low < value < inf if open_ else low <= value):
                 wanted = f"above {low:g}" if open_ else f"{low} or more"
                 raise ConfigError(f"{words(name, value)}: wanted: {wanted}")
+
+    @property
+    def views(self) -> int:
+        """The seed of what is seen: two runs that share it see the same batches."""
+        return self.seed if self.view_seed is None else self.view_seed
+
+    @property
+    def seeds(self) -> str:
+        """Both seeds in words, where there are two."""
+        return str(self.seed) + ("" if self.view_seed is None else f", views {self.view_seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +116,13 @@ def words(name: str, value: Any) -> str:
 def overridden(recipe: Recipe, request: Request) -> Recipe:
     """Put what was asked for in place of the recipe's own."""
     if request.epochs is not None:
-        recipe = replace(recipe, epochs=request.epochs)
+        recipe = replace(recipe, epochs=request.epochs, steps=None)
     if request.batch_size is not None:
         recipe = replace(recipe, batch_size=request.batch_size)
     if request.lr is not None:
         recipe = replace(recipe, optim=replace(recipe.optim, lr=request.lr, lr_batch=None))
-    recipe = replace(recipe, distillation=distillation(recipe, request))
+    guessed, taught = pseudo_labels(recipe, request), distillation(recipe, request)
+    recipe = replace(recipe, pseudo_labels=guessed, distillation=taught)
     return changed(recipe, tuple(s for s in request.settings if not s.startswith(PIXELS)))
 
 
@@ -133,9 +148,37 @@ def distillation(recipe: Recipe, request: Request) -> Distillation | None:
         if wants:
             raise ConfigError(f"{wants[0]} needs a teacher to learn from: name one with --teacher")
         return None
+    if request.unlabelled is not None:
+        return None
     if own is not None and asked in (None, own.kind):
         return own
     return SOFT if asked == "soft" else HARD
+
+
+def pseudo_labels(recipe: Recipe, request: Request) -> PseudoLabels | None:
+    """Return what is learnt of pictures that a teacher labels: as the recipe has it, or Xie's.
+
+    Raises:
+        ConfigError: there is no teacher or no such picture, or another lesson was asked for.
+    """
+    if request.unlabelled is None:
+        if recipe.pseudo_labels is not None:
+            raise ConfigError(
+                f"the recipe {recipe.name} learns pictures without labels as well: name their "
+                "folder with --unlabelled"
+            )
+        return None
+    if request.teacher is None:
+        raise ConfigError("--unlabelled needs a teacher to label them: name one with --teacher")
+    wrong = [f"--distill {request.distill}"] * (request.distill is not None)
+    wrong += ["--token"] * request.token
+    wrong += [f"the recipe {recipe.name}"] * (recipe.distillation is not None)
+    if wrong:
+        raise ConfigError(
+            f"{wrong[0]} learns what a teacher says of labelled pictures, --unlabelled its labels "
+            "of others: leave one out"
+        )
+    return recipe.pseudo_labels or PseudoLabels()
 
 
 def requested(path: Path, request: Request) -> tuple[Request, Settings | None]:

@@ -55,14 +55,14 @@ def settle(request: Request, chosen: Chosen, began: float) -> Settings:
     if request.precision == "auto":
         draft = with_precision(draft, chosen, feed)
     if request.minutes is None:
-        steps = max(1, round(recipe.epochs * batches.steps_per_epoch))
+        steps = recipe.steps or max(1, round(recipe.epochs * batches.steps_per_epoch))
         return with_steps(draft, steps)
     return with_steps(*within(request.minutes, draft, chosen, feed, began))
 
 
 def with_precision(draft: Settings, chosen: Chosen, feed: Feed) -> Settings:
     """Choose the precision in which a step is faster."""
-    times = measure.precision(partial(make_state, chosen.card, draft), feed, make_plan(draft))
+    times = measure.precision(partial(make_state, chosen, draft), feed, make_plan(draft))
     best: Precision = "bf16" if times["bf16"] < WORTH * times["fp32"] else "fp32"
     spent = ", ".join(f"{kind} {1000 * t:.0f} ms" for kind, t in times.items())
     words = f"precision {best}, measured per step: {spent}"
@@ -105,7 +105,7 @@ def within(
     minutes: float, draft: Settings, chosen: Chosen, feed: Feed, began: float
 ) -> tuple[Settings, int]:
     """Turn a budget of wall clock into a number of steps."""
-    make = partial(make_state, chosen.card, draft)
+    make = partial(make_state, chosen, draft)
     per_step = measure.pace(make, feed, make_plan(draft))
     model = make().task.model
     looks = evaluation_seconds(model, chosen)

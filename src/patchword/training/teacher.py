@@ -14,6 +14,7 @@ from patchword import adapters, models
 from patchword.checkpoints import load
 from patchword.engine.devices import Precision, computing
 from patchword.errors import ConfigError, DataError, suggest
+from patchword.factory import as_classifier
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card, normalise
 
@@ -90,9 +91,9 @@ def found(source: str) -> Classifier:
     """Load a classifier from whatever names one."""
     name, equals, file = source.partition("=")
     if Path(source).exists() or (source.partition(":")[0] in adapters.LIBRARIES and not equals):
-        return load(source)
+        return as_classifier(load(source))
     if equals:
-        return load(file, model=name)
+        return as_classifier(load(file, model=name))
     if source in models.index():
         raise ConfigError(
             f"--teacher {source} has no weights to teach with: name {SOURCES}, as in {source}=FILE"

@@ -7,12 +7,16 @@ from pathlib import Path
 import torch
 
 from patchword.checkpoints import load
+from patchword.config import read_json
 from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError, ImageError
-from patchword.heads.classify import Classifier
-from patchword.results import Prediction
+from patchword.factory import as_classifier
+from patchword.layers import fold
+from patchword.lineage import lineage, of_code, passed_on
+from patchword.results import Inherited, Prediction
+from patchword.training.job import stored_card
 
 BATCH = 64
 
@@ -42,12 +46,13 @@ def files(patterns: Sequence[str]) -> list[str]:
 
 
 def predictions(
-    run: Path, patterns: Sequence[str], *, top: int, device: str
+    run: Path, patterns: Sequence[str], *, top: int, device: str, views: Sequence[str] = ()
 ) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
-    model: Classifier = load(run).to(named_device(device))
-    predictor = model.predictor()
+    model = as_classifier(load(run)).to(named_device(device))
+    fold(model.eval())
+    predictor = model.predictor(views)
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
         errors: dict[str, str] = {}
@@ -71,3 +76,15 @@ def predictions(
                 continue
             said = answers[name]
             yield Prediction(name, said.names, said.probabilities, said.values, notes=notes[name])
+
+
+def inherited(run: str) -> list[Inherited]:
+    """Return what a model was made from, of which a run knows before it is finished."""
+    path = Path(run, "config.json")
+    if path.is_file() and "settings" in read_json(path):
+        card = stored_card(Path(run))
+    else:
+        card = load(run).card
+        assert card is not None
+    rows = lineage(card) or passed_on(card, run, "weights")
+    return [*rows, *of_code(card)]

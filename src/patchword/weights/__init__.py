@@ -1,6 +1,7 @@
 """Weights: foreign names read both ways, safe files, and other sizes."""
 
 from patchword.weights.formats import Format as Format
+from patchword.weights.formats import HeadFormat as HeadFormat
 from patchword.weights.formats import Tensors as Tensors
 from patchword.weights.formats import fill as fill
 from patchword.weights.formats import recognise as recognise

@@ -4,7 +4,7 @@ A `Format` is how one outside project names the tensors of one of our classifier
 rules that are read both ways, so every format that loads also saves.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from patchword.errors import WeightsError
 from patchword.weights.rules import Rule, rename
 
 Tensors = Mapping[str, Tensor]
+SHOWN = 8  # faults, in one line
 
 
 class Format:
@@ -102,7 +103,7 @@ class Format:
             elif not self.ignores(name):
                 unknown.append(name)
         if unknown:
-            raise WeightsError(f"not names of the {self.name} format: {', '.join(unknown)}")
+            raise WeightsError(f"not names of the {self.name} format: {listed(unknown)}")
         return {name: _joined(name, pieces) for name, pieces in parts.items()}
 
     def save(
@@ -140,6 +141,60 @@ class Format:
         return result
 
 
+class HeadFormat:
+    """One outside project's names of a dense head, around whichever backbone it is on.
+
+    Args:
+        name: of the project; that of the backbone's format too, if `backbone` is None.
+        rules: about the head's tensors; the names of ours begin with `head.`.
+        root: what stands before their backbone's names.
+        backbone: what the backbone's format is called among those of its family.
+        first: rules about the backbone's tensors that go before that format's.
+        unread: tensors of our backbones that this head's model does not have, by their names.
+        unused: their tensors that have no part in our network, a backbone's without the root.
+        derived: makes those of theirs that we do not have, named without the root; as in `Format`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *rules: Rule,
+        root: str,
+        backbone: str | None = None,
+        first: tuple[Rule, ...] = (),
+        unread: tuple[str, ...] = (),
+        unused: tuple[str, ...] = (),
+        derived: Callable[[Any], Tensors] | None = None,
+    ) -> None:
+        self.name, self.rules, self.root, self.backbone = name, rules, root, backbone or name
+        self.first, self.unread, self.unused, self.derived = first, unread, unused, derived
+
+    def around(self, formats: Iterable[Format]) -> Format | None:
+        """Return the format of a whole model; None where its backbone has none of that name.
+
+        Args:
+            formats: those of the backbone's family.
+        """
+        base = next((format_ for format_ in formats if format_.name == self.backbone), None)
+        if base is None:
+            return None
+        unread = tuple(f"backbone.{name}" for name in self.unread)
+        aside = [part for r in base.rules if r.ours in unread for part in r.parts]
+        made = Format(
+            self.name,
+            *self.first,
+            head=self.rules,
+            root=(self.root,),
+            ignore=(*base.ignore, *self.unused, *aside),
+            derived=self.derived or base.derived,
+            copies=base.copies,
+            placed=base.placed,
+            settings=base.settings,
+        )
+        made.rules += tuple(rule for rule in base.rules if rule.ours not in unread)
+        return made
+
+
 def _of_backbone(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(replace(rule, ours=f"backbone.{rule.ours}") for rule in rules)
 
@@ -168,8 +223,7 @@ def recognise(formats: Iterable[Format], names: Iterable[str], config: Any = Non
     strange = {f.name: [n for n in names if not f.knows([n], config)] for f in formats}
     nearest = min(strange, key=lambda name: len(strange[name]))
     raise WeightsError(
-        f"the tensors are of no known format; {nearest} does not know "
-        f"{', '.join(strange[nearest][:8])}{', ...' if len(strange[nearest]) > 8 else ''}"
+        f"the tensors are of no known format; {nearest} does not know {listed(strange[nearest])}"
     )
 
 
@@ -183,7 +237,7 @@ def fill(model: nn.Module, tensors: Tensors, *, fresh: Iterable[str] = ()) -> No
             `["head."]` to fine-tune on other classes. Naming one that is not there is an error.
 
     Raises:
-        WeightsError: anything is missing, left over, or of another shape; lists all of it.
+        WeightsError: anything is missing, left over, or of another shape.
     """
     fresh = tuple(fresh)
     own = model.state_dict()
@@ -202,8 +256,14 @@ def fill(model: nn.Module, tensors: Tensors, *, fresh: Iterable[str] = ()) -> No
     ]
     faults += [f"not there {f}" for f in fresh if not any(_covers(f, n) for n in own)]
     if faults:
-        raise WeightsError(f"the weights do not fit the model: {'; '.join(faults)}")
+        raise WeightsError(f"the weights do not fit the model: {listed(faults, between='; ')}")
     model.load_state_dict(given, strict=False)
+
+
+def listed(faults: Sequence[str], *, between: str = ", ") -> str:
+    """Return what is wrong in one line: the first of it, and how much more there is."""
+    more = len(faults) - SHOWN
+    return between.join(faults[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _covers(entry: str, name: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from patchword.errors import MissingExtra, WeightsError
 
 ID = re.compile(r"(?:(?:hf|hf-hub):([\w.-]+/[\w.-]+)|(timm/[\w.-]+))(?:@([\w./-]+))?")
-BESIDE = ["config.json", "preprocessor_config.json"]
+BESIDE = ["config.json", "preprocessor_config.json", "README.md", "LICENSE*"]  # and the terms
 WEIGHTS = (  # what is fetched, the first that there is
     ["model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"],
     ["pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"],

@@ -1,0 +1,244 @@
+"""Two networks that compute the same, timed turn by turn, each in the best of its configurations.
+
+Kept are the median of the rounds' ratios (above 1: ours is faster), their range, and the same for
+the other network against itself, which is what a difference of nothing looks like.
+"""
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from statistics import median
+
+import torch
+
+from patchword.layers import fold
+from tests.parity.compare import relative
+from tests.parity.page import processor
+from tests.parity.peer import varied
+
+ROUNDS = 7
+SECONDS = 0.6  # of one block of calls
+RIGHT = {"fp32": 1e-4, "bf16": 5e-2}  # largest error, relative to the largest output
+RATES = {"p", "drop_prob", "rate"}  # of dropout and stochastic depth, by ours and the peers' names
+COLUMNS = """\
+| model | peer | mode | ratio | range | same | ours | theirs | |
+| --- | --- | --- | ---: | --- | --- | --- | --- | --- |
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One configuration in which a network is run."""
+
+    precision: str
+    channels_last: bool
+    form: str = ""  # of the network, where there is more than one
+    compiled: bool = False
+
+    def __str__(self):
+        words = [self.precision, *["channels last"] * self.channels_last]
+        return " ".join([*words, *filter(None, [self.form]), *["compiled"] * self.compiled])
+
+
+WAYS = [Way(precision, last) for precision in ("fp32", "bf16") for last in (False, True)]
+
+
+class Side:
+    """One network in one configuration, as a function to be timed."""
+
+    def __init__(self, model, way, batch, *, train):
+        self.way, self.train = way, train
+        model = copy.deepcopy(model).train(train)
+        for part in model.modules():
+            for rate in RATES & vars(part).keys():
+                setattr(part, rate, 0.0)
+        if way.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        self.plain = model
+        self.model = torch.compile(model) if way.compiled else model
+        self.batch = batch
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-9) if train else None
+
+    def logits(self):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.way.precision == "bf16"):
+            found = self.model(self.batch)
+        return found if isinstance(found, torch.Tensor) else found.logits
+
+    def answer(self):
+        """Return the logits of evaluation, however the side is timed."""
+        self.plain.eval()
+        with torch.inference_mode():
+            found = self.logits().float()
+        self.plain.train(self.train)
+        return found
+
+    def call(self):
+        """Answer a batch, or take a step of a training on it."""
+        if self.optimizer is None:
+            with torch.inference_mode():
+                return self.logits()
+        self.optimizer.zero_grad()
+        found = self.logits()
+        found.float().square().mean().backward()
+        self.optimizer.step()
+        return found.detach()
+
+
+def seconds(side, at_least=SECONDS):
+    """Return the seconds of one call, over a block of them."""
+    count, start = 0, time.perf_counter()
+    while count < 1 or time.perf_counter() - start < at_least:
+        side.call()
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
+def fastest(forms, batch, wanted, *, train, compiled):
+    """Return the fastest way of running a network whose outputs are right.
+
+    Args:
+        forms: the network by the form that it is in; "" is the plain one.
+        batch: images.
+        wanted: the outputs in fp32.
+        train: time steps of a training, not answers.
+        compiled: try the fastest way compiled as well.
+    """
+    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in WAYS]
+    best = min(filter(None, (trial(*one, batch, wanted, train=train) for one in tried)), key=first)
+    if compiled:
+        model, way = best[1].plain, replace(best[1].way, compiled=True)
+        best = min(best, trial(model, way, batch, wanted, train=train) or best, key=first)
+    return best[1]
+
+
+def first(found):
+    return found[0]
+
+
+def trial(model, way, batch, wanted, *, train):
+    """Return the seconds of one way of running a network, and the side; None if it goes wrong."""
+    side = Side(model, way, batch, train=train)
+    try:
+        error = relative(side.answer(), wanted)
+    except Exception as error:  # a peer that cannot run this way
+        print(f"    {way}: {type(error).__name__}", flush=True)
+        return None
+    if error > RIGHT[way.precision]:
+        print(f"    {way}: wrong by {error:.1e}", flush=True)
+        return None
+    side.call()
+    side.call()
+    return seconds(side), side
+
+
+def duel(ours, theirs, rounds):
+    """Time two sides turn by turn; return the rounds' ratios, theirs over ours."""
+    ratios = []
+    for number in range(rounds):
+        order = (ours, theirs) if number % 2 else (theirs, ours)
+        spent = {id(side): seconds(side) for side in order}
+        ratios.append(spent[id(theirs)] / spent[id(ours)])
+    return sorted(ratios)
+
+
+def raced(ours, theirs, config, given):
+    """Time the best of ours against the best of theirs; return what came out, as part of a row.
+
+    Args:
+        ours: a network.
+        theirs: the other, by the form that it is in; "" is the plain one.
+        config: of ours.
+        given: what `asked` has read: mode, compile, batch, dry.
+    """
+    batch, train, rounds = varied(config, given.batch), given.mode == "step", ROUNDS
+    if given.dry:
+        rounds = 1
+    wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
+    kinds = {"train": train, "compiled": given.compile}
+    forms = {"": ours} if train else {"": ours, "folded": fold(copy.deepcopy(ours))}
+    mine = fastest(forms, batch, wanted, **kinds)
+    other = fastest(theirs, batch, wanted, **kinds)
+    ratios = duel(mine, other, rounds)
+    again = duel(other, Side(other.plain, other.way, batch, train=train), rounds)
+    return {
+        "mode": given.mode,
+        "compiled": given.compile,
+        "batch": given.batch,
+        "ratio": median(ratios),
+        "range": [ratios[0], ratios[-1]],
+        "same": [again[0], again[-1]],
+        "ours": str(mine.way),
+        "theirs": str(other.way),
+        "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}",
+    }
+
+
+def asked(doc):
+    """Read the command line of a race."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("--only", default="*", help="a pattern of model names")
+    parser.add_argument("--mode", choices=("forward", "step"), default="forward")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dry", action="store_true", help="one round, and keep nothing")
+    parser.add_argument("--page", action="store_true", help="draw docs/speed.md")
+    return parser.parse_args()
+
+
+def run(race, models, path, given):
+    """Race the models of a pattern, and keep their rows in a file.
+
+    Args:
+        race: yields rows of (model, changes to its config, what `asked` has read).
+        models: name -> changes to its config.
+        path: of the file.
+        given: what `asked` has read.
+    """
+    torch.manual_seed(0)
+    for name in [n for n in models if fnmatchcase(n, given.only)]:
+        for row in race(name, models[name], given):
+            print(told(row), flush=True)
+            if not given.dry:
+                keep(row, path)
+
+
+def keep(row, path):
+    """Put a row in the place of the one that it renews."""
+    rows = [old for old in kept(path) if identity(old) != identity(row)]
+    rows = sorted([*rows, row], key=identity)
+    path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+
+
+def kept(path):
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def identity(row):
+    return row["model"], row["compiled"], row["mode"], row["peer"]
+
+
+def span(pair):
+    return f"{pair[0]:.2f} to {pair[1]:.2f}"
+
+
+def told(row):
+    """Return a row for the terminal."""
+    return (
+        f"{row['model']:36} {row['peer']:12} {row['mode']} {row['ratio']:5.2f} "
+        f"({span(row['range'])}; same: {span(row['same'])})  {row['ours']} | {row['theirs']}"
+    )
+
+
+def line(row):
+    """Return a row for the page."""
+    mode = row["mode"] + (", may compile" if row["compiled"] else "")
+    changed = "".join(f", {key} {value}" for key, value in row["changed"].items())
+    return (
+        f"| `{row['model']}`{changed} | {row['peer']} | {mode} | {row['ratio']:.2f} "
+        f"| {span(row['range'])} | {span(row['same'])} | {row['ours']} | {row['theirs']} "
+        f"| {'slower' if row['range'][1] < row['same'][0] else ''} |\n"
+    )

@@ -1,0 +1,1 @@
+"""Portraits: what a trained model looks at and has learnt, put on a page."""

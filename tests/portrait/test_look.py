@@ -1,0 +1,164 @@
+"""Looking inside models end to end: the page, its figures, and what a model does not have."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import patchword
+from patchword.cli import main
+from patchword.errors import ConfigError, DataError
+from patchword.portrait.pictures import MISTAKES, NEAR, telling
+from patchword.portrait.sight import sample, sight, sitter
+from tests.training.runs import FAST
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a run on digits that has learnt enough to be right at times."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    assert main([*FAST, "--epochs", "2", "--workers", "0", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for number in range(3):
+        pixels = draw.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return folder
+
+
+def saved(name, folder, **more):
+    """Save a model whose weights are all different from what they start as."""
+    torch.manual_seed(0)
+    model = patchword.create_model(name, num_classes=4, **more)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    patchword.save(model, folder)
+    return folder
+
+
+def views(page):
+    """Return what the page's script is given."""
+    found = re.findall(r'<script type="application/json" id="view-\d">(.*?)</script>', page)
+    return [json.loads(text) for text in found]
+
+
+def test_a_run_shows_held_out_pictures_mistakes_and_near_misses(run):
+    found = patchword.inspect(run, device="cpu")
+    assert found.path == run / "inspect.html"
+    page = found.path.read_text(encoding="utf-8")
+    (view,) = views(page)
+    assert len(view["pictures"]) <= 16 and view["pictures"][0]["exact"]
+    verdicts = [each["verdict"] for each in view["pictures"]]
+    assert verdicts[0] == "right" and {"wrong", "near miss"} <= set(verdicts)
+    assert {"answers", "distance", "entropy", "tokens", "levels", "map", "filters"} <= set(
+        found.figures
+    )
+    assert all(path.is_file() for path in found.figures.values())
+    assert page.count("<figcaption") >= len(found.figures)
+    assert "data:image/png" in found._repr_html_() and found._repr_png_()[:4] == b"\x89PNG"
+    assert len(page) < 8_000_000
+
+
+def test_the_telling_pictures_are_what_they_are_said_to_be(run):
+    who = sitter(run, "cpu")
+    seen = sight(who, who.data)
+    chosen = telling(seen)
+    names = [seen.source.name(i) for i in range(len(seen.source))]
+    top = seen.probabilities.sort(dim=1, descending=True).values
+    margins = [float(top[i, 0] - top[i, 1]) for i in range(len(names)) if seen.right[i]]
+    for picture in chosen:
+        place = names.index(picture.name)
+        answer = who.card.classes[int(seen.probabilities[place].argmax())]
+        assert (answer == picture.truth) == (picture.why != "wrong") == seen.right[place]
+        if picture.why == "near miss":
+            assert float(top[place, 0] - top[place, 1]) in sorted(margins)[:NEAR]
+    wrong = [float(top[names.index(p.name), 0]) for p in chosen if p.why == "wrong"]
+    surest = sorted(float(top[i, 0]) for i in range(len(names)) if not seen.right[i])
+    assert sorted(wrong) == surest[-MISTAKES:]
+
+
+def test_what_is_seen_is_what_the_model_answers(run):
+    who = sitter(run, "cpu")
+    seen = sight(who, who.data)
+    images = [seen.source.read(i) for i in (0, 5)]
+    want = who.predictor.probabilities(torch.stack([who.predictor.pixels(i) for i in images]))
+    torch.testing.assert_close(seen.probabilities[[0, 5]], want, rtol=1e-4, atol=1e-6)
+    assert list(seen.levels) == [level.name for level in who.model.backbone.levels]
+
+
+def test_a_sample_is_spread_over_the_source(run):
+    source = sitter(run, "cpu").data.test
+    found = sample(source, 10)
+    assert len(found) == 10
+    assert found.indices[0] == 0 and found.indices[-1] == len(source) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [
+        ("deit_mini_distilled_patch4_32", 32),
+        ("swin_mini_patch2_32", 32),
+        ("pvt_v2_mini_32", 32),
+        ("cait_mini_patch4_32", 32),
+    ],
+)
+def test_each_layer_of_a_model_s_own_maps_is_on_the_page(name, image_size, tmp_path, pictures):
+    model = saved(name, tmp_path / "model", image_size=image_size)
+    found = patchword.inspect(model, str(pictures), out=tmp_path, device="cpu")
+    (view,) = views(found.path.read_text(encoding="utf-8"))
+    assert [each["title"] for each in view["pictures"]] == ["0.png", "1.png", "2.png"]
+    layers = view["pictures"][0]["layers"]
+    assert len({layer["name"] for layer in layers}) == len(layers) >= 4
+    if name.startswith("deit"):
+        assert layers[0]["queries"]["prefix"] == ["class token", "distillation token"]
+    if name.startswith("swin"):
+        assert layers[0]["size"] == 16 and "window" in layers[0]
+    if name.startswith("cait"):
+        assert layers[-1]["queries"]["rows"] == 0
+    assert "map" not in found.figures, "nothing is known of held-out pictures"
+
+
+def test_two_models_stand_side_by_side_and_one_lacks_attention(run, tmp_path):
+    colour = saved("resnet18", tmp_path / "colour", image_size=32)
+    with pytest.raises(ConfigError, match="of 1 channels and colour of 3"):
+        patchword.inspect(run, against=colour, out=tmp_path / "two", device="cpu")
+    convnet = saved("resnet18", tmp_path / "convnet", image_size=32, in_chans=1)
+    found = patchword.inspect(run, against=convnet, out=tmp_path / "two", device="cpu")
+    page = found.path.read_text(encoding="utf-8")
+    assert len(views(page)) == 1 and page.count("resnet18 has no layer in which places") == 3
+    assert "tokens" in found.figures and "tokens-against" in found.figures
+    assert "between" in found.figures and "distance-against" not in found.figures
+
+
+def test_what_is_missing_is_said(tmp_path, pictures, capsys):
+    model = saved("vit_mini_patch4_32", tmp_path / "model")
+    with pytest.raises(ConfigError, match="name pictures after it"):
+        patchword.inspect(model, device="cpu")
+    with pytest.raises(DataError, match="no picture is there"):
+        patchword.inspect(model, str(tmp_path / "nowhere"), device="cpu")
+    out = tmp_path / "seen"
+    words = ["inspect", str(model), str(pictures), "--out", str(out), "--json", "--device", "cpu"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["page"] == str(out / "inspect.html")
+    assert "not shown: " in (out / "inspect.html").read_text(encoding="utf-8")
+
+
+def test_checks_say_their_price_first_and_are_drawn(tmp_path, pictures, capsys):
+    model = saved("deit_mini_patch4_32", tmp_path / "model", image_size=32)
+    found = patchword.inspect(model, str(pictures), out=tmp_path, checks=True, device="cpu")
+    passes = 2 * 5 * 11 + 2 * 3 * (len(patchword.load(model).backbone.spine()) + 2)
+    assert f"checks of model: about {passes} passes" in capsys.readouterr().err
+    assert {"deletion", "insertion", "sanity"} <= set(found.figures)
+    drawn = found.figures["deletion"].read_text(encoding="utf-8")
+    assert "random order (area 0." in drawn and "Grad-CAM (area 0." in drawn
