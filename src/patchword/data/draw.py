@@ -34,6 +34,11 @@ class Stream(IntEnum):
     CORRUPT = 17
     THREE_AUGMENT = 18
     PSEUDO = 19
+    JITTER_SCALE = 30
+    SCENE_CROP = 31
+    SCENE_SIZES = 32
+    LARGE_SCALE = 33
+    DISTORT = 34
 
 
 class Address(NamedTuple):

@@ -205,7 +205,8 @@ def _matched(
     shape = (len(AREAS), len(ious()), len(overlap))
     hit, left_out = np.zeros(shape, bool), np.zeros(shape, bool)
     taken = np.zeros((*shape[:2], len(areas)), bool)
-    for row, reached in enumerate(overlap):
+    for row in np.flatnonzero((overlap >= least[0]).any(axis=1)).tolist():
+        reached = overlap[row]
         free = (~taken | crowd) & (reached >= least[:, None])
         wanted = free & ~ignored[:, None]  # an ignored object is taken only where there is no other
         chosen = np.where(wanted.any(axis=2, keepdims=True), wanted, free)
