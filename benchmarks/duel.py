@@ -146,14 +146,19 @@ def trial(model, way, batch, wanted, *, train, within=math.inf):
     return seconds(side), side
 
 
-def duel(ours, theirs, rounds):
-    """Time two sides turn by turn; return the rounds' ratios, theirs over ours."""
-    ratios = []
-    for number in range(rounds):
-        order = (ours, theirs) if number % 2 else (theirs, ours)
-        spent = {id(side): seconds(side) for side in order}
+def duel(ours, theirs, twin, rounds):
+    """Time three sides turn by turn; return the rounds' ratios, sorted.
+
+    Those of theirs over ours, and those of theirs over its twin, which computes the same.
+    """
+    ratios, same = [], []
+    sides = [ours, theirs, twin]
+    for _ in range(rounds):
+        spent = {id(side): seconds(side) for side in sides}
         ratios.append(spent[id(theirs)] / spent[id(ours)])
-    return sorted(ratios)
+        same.append(spent[id(theirs)] / spent[id(twin)])
+        sides.append(sides.pop(0))
+    return sorted(ratios), sorted(same)
 
 
 def raced(ours, theirs, config, given):
@@ -173,15 +178,15 @@ def raced(ours, theirs, config, given):
     forms = {"": ours} if train else {"": ours, "folded": fold(copy.deepcopy(ours))}
     mine = fastest(forms, batch, wanted, **kinds)
     other = fastest(theirs, batch, wanted, **kinds)
-    ratios = duel(mine, other, rounds)
-    again = duel(other, Side(other.plain, other.way, batch, train=train), rounds)
+    twin = Side(other.plain, other.way, batch, train=train)
+    ratios, same = duel(mine, other, twin, rounds)
     return {
         "mode": given.mode,
         "compiled": given.compile,
         "batch": given.batch,
         "ratio": median(ratios),
         "range": [ratios[0], ratios[-1]],
-        "same": [again[0], again[-1]],
+        "same": [same[0], same[-1]],
         "ours": str(mine.way),
         "theirs": str(other.way),
         "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}",
