@@ -179,6 +179,7 @@ def raced(ours, theirs, config, given):
     mine = fastest(forms, batch, wanted, **kinds)
     other = fastest(theirs, batch, wanted, **kinds)
     twin = Side(other.plain, other.way, batch, train=train)
+    twin.call()
     ratios, same = duel(mine, other, twin, rounds)
     return {
         "mode": given.mode,
