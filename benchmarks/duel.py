@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from statistics import median
 
 import torch
@@ -45,7 +46,19 @@ class Way:
         return " ".join([*words, *filter(None, [self.form]), *["compiled"] * self.compiled])
 
 
-WAYS = [Way(precision, last) for precision in ("fp32", "bf16") for last in (False, True)]
+@cache
+def ways():
+    """Return the ways to try: in bf16 too, unless products of it are hopeless here."""
+    spent = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        square = torch.rand(768, 768, dtype=dtype)
+        square @ square
+        start = time.perf_counter()
+        square @ square
+        spent[dtype] = time.perf_counter() - start
+    able = spent[torch.bfloat16] < HOPELESS * spent[torch.float32]
+    precisions = ("fp32", "bf16") if able else ("fp32",)
+    return [Way(precision, last) for precision in precisions for last in (False, True)]
 
 
 class Side:
@@ -109,7 +122,7 @@ def fastest(forms, batch, wanted, *, train, compiled):
         train: time steps of a training, not answers.
         compiled: try the fastest way compiled as well.
     """
-    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in WAYS]
+    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in ways()]
     best = (math.inf, None)
     for model, way in tried:
         found = trial(model, way, batch, wanted, train=train, within=HOPELESS * best[0])
