@@ -203,8 +203,13 @@ def raced(ours, theirs, config, given):
         "same": [same[0], same[-1]],
         "ours": str(mine.way),
         "theirs": str(other.way),
-        "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}",
+        "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, {threads()}, torch {torch.__version__}",
     }
+
+
+def threads():
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def asked(doc):
