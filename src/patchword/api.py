@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from patchword.memory import keeping
 from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def convert(
     return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
+@keeping
 def train(
     data: str | None = None,
     *,
@@ -232,6 +234,7 @@ def doctor(
     )
 
 
+@keeping
 def evaluate(
     run: str | PathLike[str],
     *data: str,
@@ -275,6 +278,7 @@ def evaluate(
     )
 
 
+@keeping
 def predict(
     run: str | PathLike[str],
     *pictures: str,
@@ -310,6 +314,7 @@ def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]
     return inherited(fspath(run))
 
 
+@keeping
 def inspect(
     run: str | PathLike[str],
     *pictures: str,

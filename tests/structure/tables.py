@@ -6,7 +6,7 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files claim registry results",
+    "config files claim memory registry results",
     "layers data pages optim",
     "features",
     "weights",
@@ -148,6 +148,7 @@ LIGHT = (
     "config.py",
     "errors.py",
     "files.py",
+    "memory.py",
     "registry.py",
     "results.py",
 )
