@@ -184,8 +184,7 @@ def _recipe(
     request: Request, model: str, found: Found, picked: Pick
 ) -> tuple[Recipe, tuple[str, ...]]:
     ours = request.model is None and request.init is None  # the network is picked, too
-    free = request.model is None or found.kind in KINDS  # of the model's paper
-    name = request.recipe or (picked.recipe if free else "tiny")
+    name, why = _named(request, picked, found.kind in KINDS)
     recipe = recipes.fitted(name, model, found)
     if not name.startswith("tiny") and recipe.batch_size > found.pictures // 10:
         recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
@@ -196,7 +195,19 @@ def _recipe(
             f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
             "from with --init"
         )
-    return recipe, (*reasons, f"recipe {name}")
+    return recipe, (*reasons, f"recipe {name}{why}")
+
+
+def _named(request: Request, picked: Pick, scenes: bool) -> tuple[str, str]:
+    """Name the recipe, and say why where it is not the one of a training from scratch."""
+    if request.recipe is not None:
+        return request.recipe, ""
+    if scenes:  # of the head's paper, whatever the backbone starts from
+        return picked.recipe, ""
+    if request.init is not None:
+        others = "vit_finetune, bit_hyperrule, fixres and linear_probe are papers' own"
+        return "finetune", f", as --init starts from what was learnt; {others}"
+    return picked.recipe if request.model is None else "tiny", ""
 
 
 def _teacher(

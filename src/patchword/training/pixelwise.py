@@ -50,6 +50,7 @@ def pixelwise(
     Args:
         request: what is asked for, the image size settled.
         picked: for what is not said.
+        pixels: how the pictures' pixels are read.
         source: of the training pictures.
         recipe: as it will run.
         start: what is started from.
