@@ -180,7 +180,7 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
 
 DECORATORS = """
     abstractmethod cache cached_property classmethod contextmanager dataclass final inference_mode
-    jaxtyped lru_cache no_grad overload override property runtime_checkable setter staticmethod
+    jaxtyped keeping lru_cache no_grad overload override property runtime_checkable setter staticmethod
     total_ordering unique wraps
 """  # that only define
 PURE_CALLS = """

@@ -80,13 +80,12 @@ def pixelwise(
         in_chans=pixels.channels,
     )
     frame = replace(card.preprocessing, within=within)
-    card = replace(card, classes=source.classes, preprocessing=frame)
     if start is None:
-        return card, None
+        return replace(card, classes=source.classes, preprocessing=frame), None
     settings = {**start.card.config, **changes(card), "image_size": list(size)}
     base = start.card.preprocessing
-    colours = replace(frame, mean=base.mean, std=base.std)
-    card = replace(card, config=settings, preprocessing=colours)
+    frame = replace(frame, mean=base.mean, std=base.std)
+    card = replace(card, config=settings, classes=source.classes, preprocessing=frame)
     return card, underneath(start, card, request.seed)
 
 
