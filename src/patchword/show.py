@@ -17,6 +17,7 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
 
 def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
     """Show what was found and where it stands; 1 where something should be put right first."""
+    from patchword.data import said as pixels
     from patchword.diagnosis.checkup import table
     from patchword.diagnosis.findings import KINDS
     from patchword.training.screen import split_words
@@ -32,6 +33,8 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
         return code
     for name, split in found.census.items():
         print(split_words(name, split))
+        for line in pixels(name, split):
+            print(f"pixels        {line}")
     print(f"wrong labels  {found.labels}")
     for line in found.omitted:
         print(f"left out      {line}")
