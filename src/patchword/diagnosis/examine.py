@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from patchword.data import Data, Source, Subset
 from patchword.data.decode import Header
 from patchword.data.loader import loader
+from patchword.data.scene import VOID, Scene
 from patchword.data.source import ArraySource
 from patchword.errors import ImageError
 
@@ -35,6 +36,8 @@ class Looked:
     spread: int = 0  # the largest less the least level, of the channel where that is largest
     small: UInt8[np.ndarray, "s s 3"] | None = None  # its pixels' means over a grid
     error: str = ""
+    scene_error: str = ""  # why what is known of its places cannot be used
+    classes: tuple[int, ...] | None = None  # that its scene shows; None: it has none
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class Examined:
     def label(self, row: int) -> str:
         """Return what is known of a picture, in words."""
         _, source, index = self.locate(row)
+        there = self.rows[row].classes
+        if source.kind == "depth" and there is not None:
+            return "depths" if there else "no depth"
+        if there is not None:
+            return ", ".join(source.classes[number] for number in there) or "nothing"
         if source.targets is None:
             return source.classes[int(source.labels[index])]
         weights = zip(source.classes, source.targets[index].tolist(), strict=True)
@@ -153,7 +161,27 @@ def look_at(source: Source, index: int) -> Looked:
     reach: Any = image.getextrema()  # of each channel
     spread = max(high - low for low, high in reach)
     small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    return Looked(header, hashed.digest(), spread, small)
+    looked = Looked(header, hashed.digest(), spread, small)
+    try:
+        return replace(looked, classes=classes_in(source.scene(index)))
+    except ImageError as error:
+        return replace(looked, scene_error=str(error))
+
+
+def classes_in(scene: Scene) -> tuple[int, ...] | None:
+    """Return the classes that a scene shows: none where nothing is known of any place.
+
+    A reading of depth is class 0. None: it is no scene.
+    """
+    if scene.objects is not None:
+        return tuple(scene.objects.labels.unique().tolist())
+    if scene.panoptic is not None:
+        return tuple(sorted({segment.label for segment in scene.panoptic.segments}))
+    if scene.mask is not None:
+        return tuple(value for value in scene.mask.unique().tolist() if value != VOID)
+    if scene.depth is not None:
+        return (0,) if scene.depth.any() else ()
+    return None
 
 
 def pixels_of(examined: Examined, row: int) -> UInt8[Tensor, "c h w"]:
