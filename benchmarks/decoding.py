@@ -7,8 +7,8 @@ other, as each loader's workers make them, as bytes; the rate is by the core's o
 jobs: decoding alone; resizing and cropping to 224 as in evaluation; a random resized crop and flip
 to 224 as in training. In a round everybody has a turn, in an order drawn anew, so that all meet the
 same weather; the ratio is that of one round, and its median and range are kept. Pixels are held
-against ours by Pillow without profiles, as peers know none, in levels of 255; in training crops are drawn differently, so there only
-shapes are. `--page` puts the table into docs/decoding.md.
+against ours by Pillow without profiles, as peers know none, in levels of 255; in training crops
+are drawn differently, so there nothing is compared. `--page` puts the table into docs/decoding.md.
 """
 
 import argparse
@@ -73,7 +73,9 @@ def peers(folder, pictures, tensors, timm):
 
 
 def decoding(folder):
-    return {**own(folder), **peers(folder, None, None, None)}
+    theirs = peers(folder, None, None, None)  # Pillow's pictures, whose pixels are no array yet
+    arrays = {name: lambda i, read=read: np.asarray(read(i)) for name, read in theirs.items()}
+    return {**own(folder), **arrays}
 
 
 def evaluating(folder):
