@@ -258,7 +258,7 @@ class ViT(Backbone):
         self.multiple = c.patch_size
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
-        self.class_tokens = 0 if c.pool == "mean" else tokens
+        self.class_tokens = tokens if c.pool == "token" else 0
         self.width = c.embed_dim * (2 if c.pool == "both" else len(self.readouts))
         self.apply(xavier if c.fresh == "xavier" else truncated)
         if c.fresh == "truncated":
