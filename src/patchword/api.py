@@ -81,8 +81,8 @@ def convert(
     )
     save(adapted, Path(dest), format=format)
     assert adapted.card is not None
-    said, count = (*report.lines, *changes.lines), len(adapted.state_dict())
-    return Converted(Path(dest), adapted.card.model, format, count, said)
+    said = (*report.lines, *(str(changes).splitlines() if changes.lines else ()))
+    return Converted(Path(dest), adapted.card.model, format, len(adapted.state_dict()), said)
 
 
 @keeping
