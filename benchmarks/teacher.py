@@ -10,7 +10,7 @@ epoch of the other, and nothing else should run. Every answer is compared with t
 cuts the epochs short. The table is written to OUT/table.md, and with --page to docs/teacher.md. A
 teacher and the figures of that page, in some five minutes on two cores:
 
-    patchword train ../shared/sets/fashion_mnist --model resnet18 --image-size 28 --epochs 1 \\
+    patchword train ../shared/sets/fashion_mnist --model resnet18 --image-size 28 --minutes 2 \\
         --lr 0.001 --out runs/convnet
     python -m benchmarks.teacher ../shared/sets/fashion_mnist --teacher runs/convnet \\
         --model deit_mini_patch7_28 --token --epochs 5 --steps 60 --page
