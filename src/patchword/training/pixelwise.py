@@ -50,6 +50,7 @@ def pixelwise(
     Args:
         request: what is asked for, the image size settled.
         picked: for what is not said.
+        pixels: the contract.
         source: of the training pictures.
         recipe: as it will run.
         start: what is started from.
@@ -79,14 +80,12 @@ def pixelwise(
         in_chans=pixels.channels,
     )
     frame = replace(card.preprocessing, within=within)
+    if start is not None:
+        settings = {**start.card.config, **changes(card), "image_size": list(size)}
+        card, base = replace(card, config=settings), start.card.preprocessing
+        frame = replace(frame, mean=base.mean, std=base.std)
     card = replace(card, classes=source.classes, preprocessing=frame)
-    if start is None:
-        return card, None
-    settings = {**start.card.config, **changes(card), "image_size": list(size)}
-    base = start.card.preprocessing
-    colours = replace(frame, mean=base.mean, std=base.std)
-    card = replace(card, config=settings, preprocessing=colours)
-    return card, underneath(start, card, request.seed)
+    return card, underneath(start, card, request.seed) if start is not None else None
 
 
 def answers(name: str, kind: Kind, backbone: str | None) -> None:
