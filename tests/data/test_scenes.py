@@ -263,10 +263,11 @@ def test_pictures_without_a_mask_are_left_out_and_said(tmp_path):
     assert data.notes == ("train: 1 left out, without a mask: 'images/train/1.jpg', ...",)
 
 
-def test_a_training_of_scenes_is_refused_in_a_line(tmp_path, capsys):
-    masked(tmp_path, HALF)
-    assert main(["train", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
-    assert "has mask beside its pictures, which no training learns yet" in capsys.readouterr().err
+def test_a_training_of_what_nothing_learns_is_refused_in_a_line(shared, tmp_path, capsys):
+    data = shared / "sets/coco_panoptic"
+    assert main(["train", str(data), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert "has panoptic beside its pictures, which no training learns yet; wanted: mask" in said
 
 
 # COCO

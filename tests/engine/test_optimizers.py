@@ -49,6 +49,15 @@ def test_each_part_learns_at_a_share_of_the_next():
     assert {share for _, share, _ in sorted_parameters(classify(), layer_decay=1.0).values()} == {1}
 
 
+def test_the_head_learns_at_a_rate_of_its_own():
+    task = classify()
+    made = optimizer(Optim(lr=0.1, head_lr=10.0), task, task.model.backbone.spine(), 4)
+    head = {id(parameter) for parameter in task.model.head.parameters()}
+    for group in made.param_groups:
+        inside = {id(parameter) in head for parameter in group["params"]}
+        assert inside == {group["peak"] == pytest.approx(1.0)}
+
+
 def test_muon_takes_the_matrices_inside_the_blocks():
     found = sorted_parameters(classify())
     matrices = {name for name, (_, _, hidden) in found.items() if hidden}

@@ -17,13 +17,16 @@ from patchword.pages.report import (
     Attended,
     Chart,
     ClassRow,
+    Coloured,
     Confusion,
     Facts,
     Figure,
     Filters,
     Mistake,
     Report,
+    Scenes,
     Series,
+    Shown,
 )
 
 HOSTILE = "</style></script><script>document.title='owned'</script>\"'><img src=http://x onerror=1>"
@@ -36,6 +39,12 @@ def picture(height, width, channels=3, seed=0):
     waves = rng.normal(0, 0.05, (6, channels, 2))
     forms = sum(np.sin(w[:, 0] * down[..., None] + w[:, 1] * across[..., None]) for w in waves)
     return np.clip(128 + 30 * forms + rng.normal(0, 6, forms.shape), 0, 255).astype(np.uint8)
+
+
+def shown(name, side, score=0.5):
+    """Return a picture with its truth and its answer."""
+    parts = [picture(side, side, seed=seed) for seed in range(3)]
+    return Shown(name=name, score=score, picture=parts[0], truth=parts[1], answer=parts[2])
 
 
 def report(names=("cat", "dog", HOSTILE), mistakes=2, side=8):
@@ -74,6 +83,12 @@ def report(names=("cat", "dog", HOSTILE), mistakes=2, side=8):
                 confidence=0.99,
             )
             for i in range(mistakes)
+        ),
+        scenes=Scenes(
+            score="mIoU",
+            worst=(shown(names[-1], side), shown("b.png", side, score=float("nan"))),
+            best=(shown("c.png", side),),
+            legend=tuple(Coloured(name=name, colour="#d0a040") for name in names),
         ),
         attention=(Attended(title=names[-1], picture=picture(side, side), maps=maps),),
         filters=Filters(pictures=(picture(4, 4), picture(4, 4, seed=1)), caption=names[-1]),

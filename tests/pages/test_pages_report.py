@@ -103,6 +103,15 @@ def test_every_part_can_be_missing(make_report, part):
     assert len(text) < len(render_report(full))
 
 
+def test_classes_of_pixels_have_an_iou(make_report):
+    plain = make_report(names=("cat", "dog", "owl"))
+    rows = tuple(replace(row, iou=0.125) for row in plain.per_class)
+    text = render_report(replace(plain, per_class=rows))
+    check(text)
+    assert text.count("12.5 %") == 3 and ">Pixels<" in text and ">Images<" not in text
+    assert ">IoU<" not in render_report(plain) and ">Images<" in render_report(plain)
+
+
 def test_a_report_may_be_a_title_alone():
     document = check(render_report(Report(title="nothing yet")))
     assert document.count("section") == document.count("figure") == 0

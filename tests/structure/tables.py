@@ -180,8 +180,8 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
 
 DECORATORS = """
     abstractmethod cache cached_property classmethod contextmanager dataclass final inference_mode
-    jaxtyped keeping lru_cache no_grad overload override property runtime_checkable setter staticmethod
-    total_ordering unique wraps
+    jaxtyped keeping lru_cache no_grad overload override property runtime_checkable setter
+    staticmethod total_ordering unique wraps
 """  # that only define
 PURE_CALLS = """
     bytes dict enumerate field float frozenset int len list logging.getLogger max min modules

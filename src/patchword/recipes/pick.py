@@ -80,6 +80,6 @@ def _pick_scenes(found: Found, way: Way) -> Pick:
     machine = "a GPU" if found.accelerator else "no GPU"
     why = (
         f"{found.pictures:,} pictures of {found.size[0]}x{found.size[1]} pixels and {machine}: "
-        f"windows of {side} pixels, cut from pictures whose shorter side is made {shorter}"
+        f"windows are cut from pictures whose shorter side is made {shorter}"
     )
     return Pick(way.model, (side, side), way.recipe, (why,), within=(LONG * shorter, shorter))

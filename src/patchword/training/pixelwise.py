@@ -50,7 +50,7 @@ def pixelwise(
     Args:
         request: what is asked for, the image size settled.
         picked: for what is not said.
-        pixels: how the pictures' pixels are read.
+        pixels: the contract.
         source: of the training pictures.
         recipe: as it will run.
         start: what is started from.
@@ -80,13 +80,12 @@ def pixelwise(
         in_chans=pixels.channels,
     )
     frame = replace(card.preprocessing, within=within)
-    if start is None:
-        return replace(card, classes=source.classes, preprocessing=frame), None
-    settings = {**start.card.config, **changes(card), "image_size": list(size)}
-    base = start.card.preprocessing
-    frame = replace(frame, mean=base.mean, std=base.std)
-    card = replace(card, config=settings, classes=source.classes, preprocessing=frame)
-    return card, underneath(start, card, request.seed)
+    if start is not None:
+        settings = {**start.card.config, **changes(card), "image_size": list(size)}
+        card, base = replace(card, config=settings), start.card.preprocessing
+        frame = replace(frame, mean=base.mean, std=base.std)
+    card = replace(card, classes=source.classes, preprocessing=frame)
+    return card, underneath(start, card, request.seed) if start is not None else None
 
 
 def answers(name: str, kind: Kind, backbone: str | None) -> None:
