@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from patchword.memory import keeping
 from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 if TYPE_CHECKING:
@@ -84,12 +85,15 @@ def convert(
     return Converted(Path(dest), adapted.card.model, format, count, said)
 
 
+@keeping
 def train(
     data: str | None = None,
     *,
     columns: Sequence[str] = (),
+    task: Literal["auto", "segment", "depth", "detect", "panoptic"] = "auto",
     out: str | PathLike[str] | None = None,
     model: str | None = None,
+    backbone: str | None = None,
     recipe: str | None = None,
     epochs: float | None = None,
     minutes: float | None = None,
@@ -113,24 +117,28 @@ def train(
     settings: Sequence[str] = (),
     config: str | PathLike[str] | None = None,
 ) -> TrainedRun:
-    """Train a classifier on pictures, evaluate it and write a report.
+    """Train a model on pictures, evaluate it and write a report.
 
     The same command continues a training that was stopped. What is not said is picked from the
     data and the machine, and printed first.
 
     Args:
-        data: a folder of pictures or of files of them; a list (CSV, JSON lines); tar shards;
-            hf:NAME; torchvision:NAME:ROOT; or the embedded set "digits".
+        data: a folder of pictures or of files of them, with masks or depths beside them where
+            every pixel is to be answered; a list (CSV, JSON lines); tar shards; hf:NAME;
+            torchvision:NAME:ROOT; or the embedded set "digits".
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
+        task: what to learn, where several things are known of the pictures; auto is the richest.
         out: the run directory; runs/NAME of the data if not said.
-        model: a name that `patchword models` lists.
-        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, vit_finetune or tiny.
+        model: a name that `patchword models` lists; or a head alone, as in segmenter or dpt.
+        backbone: what a head alone is put on.
+        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, finetune or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
         lr: peak learning rate, for this batch size.
         image_size: side, or rows and columns, in pixels.
-        holdout: share of the training pictures, from 0 to 1, to hold out and choose by.
+        holdout: share of the training pictures, from 0 to 1, to hold out and choose by; if not
+            said, none where the data has a split to score, a fifth where it has none.
         seed: of the training.
         view_seed: of what is seen (splits, order, augmentation, mixing), the same as seed if not
             said; runs that share it and differ in seed share a teacher's answers.
@@ -138,7 +146,8 @@ def train(
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
-        init: a run, folder or file of weights to start from, adapted to these images and classes.
+        init: a run, folder or file of weights to start from, adapted to these images and classes;
+            the recipe is finetune then, if not said.
         teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.
@@ -161,7 +170,9 @@ def train(
     request = Request(
         data=data or "",
         columns=tuple(columns),
+        task=task,
         model=model,
+        backbone=backbone,
         recipe=recipe,
         epochs=epochs,
         minutes=minutes,
@@ -232,6 +243,7 @@ def doctor(
     )
 
 
+@keeping
 def evaluate(
     run: str | PathLike[str],
     *data: str,
@@ -251,13 +263,14 @@ def evaluate(
         data: what to judge on, each set perhaps after the name of a group, as in
             natural=photos/; what the run was trained on if not said.
         protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
-            regression of values. Further ones: calibration, of the model's own answers;
-            corruptions or shifts, of its answers to disturbed pictures; real or variant, against
-            other labels and pictures of its classes; tta, of its answers to several views of each
-            picture; fewshot, linear or knn, of its features;
-            finetune, of the whole model taught each set.
+            regression of values, miou of masks, depth of depths. Further ones: calibration, of the
+            model's own answers; corruptions or shifts, of its answers to disturbed pictures; real
+            or variant, against other labels and pictures of its classes; tta, of its answers to
+            several views of each picture; fewshot, linear or knn, of its features; finetune, of
+            the whole model taught each set.
         split: of the data; auto is test where there is one, else validation; all is every picture.
-        settings: changes to the protocol by path, as in shots=[1,5].
+        settings: changes to the protocol by path, as in shots=[1,5]; of masks and depths also
+            view.by=windows, view.scales=[0.75,1,1.25] and view.flip=true.
         out: where to write; the run if not said, nowhere for a model that is no run.
         json: print JSON.
         device: cpu, cuda, mps, or auto.
@@ -275,27 +288,42 @@ def evaluate(
     )
 
 
+@keeping
 def predict(
     run: str | PathLike[str],
     *pictures: str,
     top: int = 3,
     views: Sequence[str] = (),
+    out: str | PathLike[str] | None = None,
     json: bool = False,
     device: str = "auto",
 ) -> list[Prediction]:
     """Answer pictures.
+
+    A model that answers every pixel writes a mask (PNG with a palette, the class numbers as they
+    are) or a depth map (PNG of 16 bits) for each picture, and an overlay to look at.
 
     Args:
         run: a run, or a folder or file that holds a model.
         pictures: files, folders and globs.
         top: how many classes to name.
         views: of each picture, averaged at their cost: flip, crops (five), scale=1.2 (closer).
+        out: the folder of masks, depths and overlays; predictions/NAME of the run if not said.
         json: print JSON lines.
         device: cpu, cuda, mps, or auto.
     """
     from patchword.training.use import predictions
 
-    return list(predictions(Path(run), pictures, top=top, device=device, views=views))
+    return list(
+        predictions(
+            Path(run),
+            pictures,
+            top=top,
+            device=device,
+            views=views,
+            out=None if out is None else Path(out),
+        )
+    )
 
 
 def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]:
@@ -310,6 +338,7 @@ def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]
     return inherited(fspath(run))
 
 
+@keeping
 def inspect(
     run: str | PathLike[str],
     *pictures: str,

@@ -17,7 +17,7 @@ from patchword.errors import ConfigError, PatchwordError, suggest
 VERBS = {
     "models": "list the models",
     "doctor": "look at a data set before training; write nothing into it",
-    "train": "train a classifier on pictures, evaluate it, write a report",
+    "train": "train a model on pictures, evaluate it, write a report",
     "evaluate": "judge a trained model on labelled pictures, by a protocol",
     "predict": "answer pictures",
     "inspect": "look inside a trained model, patch by patch",

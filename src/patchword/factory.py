@@ -14,7 +14,7 @@ from patchword.data.frame import Frame
 from patchword.data.pixels import Pixels
 from patchword.errors import ConfigError, suggest
 from patchword.heads.classify import Classifier, classifier
-from patchword.heads.dense import Dense, Design
+from patchword.heads.dense import Dense, Design, HeadConfig
 from patchword.predictor import Card
 from patchword.weights import Format
 
@@ -236,6 +236,14 @@ def build(card: Card) -> Model:
         model = head.assemble(settings.build(), card.num_classes)
     model.card = card
     return model
+
+
+def metric(card: Card) -> bool:
+    """Tell whether a model answers depths in metres, not inverse ones of any scale and shift."""
+    if card.head is None:
+        return False
+    head = parse(type(heads.config(card.model).head), card.head, where=f"the head {card.model}")
+    return isinstance(head, HeadConfig) and head.metric
 
 
 def formats(card: Card) -> tuple[Format, ...]:

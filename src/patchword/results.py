@@ -42,6 +42,8 @@ class Prediction:
     values: tuple[float, ...] = ()  # of a regression, by name
     error: str | None = None
     notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
+    shares: tuple[float, ...] = ()  # of its pixels, by name, where each was answered
+    written: tuple[str, ...] = ()  # files: what was answered place by place, and the overlay
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
     print(f"wrong labels  {found.labels}")
     for line in found.omitted:
         print(f"left out      {line}")
+    for line in found.examined.data.notes:
+        print(f"noted         {line}")
     shown(
         ("pictures", "found", "for example", "why"),
         [
@@ -165,6 +167,14 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
 
     if as_json:
         _lines([_plain(answer) for answer in answers])
+    elif any(answer.written for answer in answers):
+        table(
+            ("file", "most of it", "written"),
+            [
+                (a.file, *((f"cannot be read: {a.error}", "") if a.error else _places(a)))
+                for a in answers
+            ],
+        )
     else:
         values = next((a.names for a in answers if a.values), ())
         columns = values or ("answer", "probability", "then")
@@ -179,6 +189,11 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
         for note, count in Counter(note for a in answers for note in a.notes).most_common():
             print(f"pixels: {count} of {len(answers)} pictures: {note}")
     return 2 if all(answer.error for answer in answers) else 0
+
+
+def _places(answer: "Prediction") -> tuple[str, str]:
+    shares = zip(answer.names, answer.shares, strict=True)
+    return ", ".join(f"{name} {share:.1%}" for name, share in shares), answer.written[0]
 
 
 def _cells(answer: "Prediction") -> tuple[str, ...]:
@@ -196,6 +211,9 @@ def _plain(answer: "Prediction") -> dict[str, Any]:
     if answer.values:
         values = dict(zip(answer.names, answer.values, strict=True))
         return {"file": answer.file, "values": values, **notes}
+    if answer.written:
+        shares = dict(zip(answer.names, answer.shares, strict=True))
+        return {"file": answer.file, "shares": shares, "written": list(answer.written), **notes}
     pairs = zip(answer.names, answer.probabilities, strict=True)
     answers = [{"name": name, "probability": probability} for name, probability in pairs]
     return {"file": answer.file, "answers": answers, **notes}

@@ -32,6 +32,8 @@ def test_linear_and_constant():
 def test_the_rate_rises_to_its_peak_then_follows_the_curve():
     rates = course(Schedule(kind="linear"), 8, warmup=4)
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25])
+    rates = course(Schedule(kind="poly", power=2.0, end=0.1), 4, warmup=2)
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.1 + 0.9 * 0.25])
     rates = course(Schedule(kind="constant", warmup_start=0.2), 5, warmup=4)
     assert rates == pytest.approx([0.4, 0.6, 0.8, 1.0, 1.0])
     assert course(Schedule(), 3, warmup=3) == pytest.approx([1 / 3, 2 / 3, 1.0])

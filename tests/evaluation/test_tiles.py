@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 
 from patchword.errors import ConfigError
-from patchword.evaluation.tiles import Windows, pick, resized, several, slide, whole
+from patchword.evaluation.tiles import (
+    Windows,
+    bands,
+    pick,
+    resized,
+    several,
+    slide,
+    sliding,
+    whole,
+)
 
 
 def look(images):
@@ -114,3 +123,34 @@ def test_settings_that_leave_gaps_are_refused():
         Windows(size=(8, 8), stride=(9, 8))
     with pytest.raises(ConfigError, match="above 0"):
         several(look, torch.rand(1, 3, 4, 4), (), size=(4, 4))
+
+
+def test_rows_are_let_go_once_no_window_sees_them():
+    """What a later window sees is not among them, and no more is held than a window's rows."""
+    images, windows = torch.rand(1, 3, 50, 33), Windows(size=(16, 16), stride=(5, 7))
+    order = []
+
+    def watched(part):
+        order.append("look")
+        return look(part)
+
+    tops = []
+    for rows, scores in sliding(watched, images, windows):
+        tops.append((rows.start, rows.stop))
+        order.append("let go")
+        assert scores.shape == (1, 2, rows.stop - rows.start, 33)
+    assert [start for start, _ in tops[1:]] == [stop for _, stop in tops[:-1]]
+    assert (tops[0][0], tops[-1][1]) == (0, 50) and max(b - a for a, b in tops) <= 16
+    assert order[:5] == ["look"] * 4 + ["let go"]
+
+
+@pytest.mark.parametrize("size", [(7, 9), (20, 31), (41, 13), (100, 120)])
+@pytest.mark.parametrize("values", [1, 500, 1 << 24])
+def test_bands_are_the_whole_resized(size, values):
+    scores = torch.rand(2, 3, 20, 31, dtype=torch.float64)
+    found = list(bands(scores, size, values=values))
+    assert (len(found) > 1) == (values < 2 * 3 * size[0] * size[1])
+    assert sum(rows.stop - rows.start for rows, _ in found) == size[0]
+    joined = torch.cat([part for _, part in found], dim=2)
+    torch.testing.assert_close(joined, resized(scores, size), rtol=0, atol=1e-12)
+    assert torch.equal(pick(scores, size), resized(scores, size).argmax(dim=1))

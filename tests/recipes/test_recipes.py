@@ -68,7 +68,7 @@ def test_it_survives_being_written_and_read(name):
 
 def test_the_directory_is_the_registry():
     assert recipes.names() == [
-        *("bit_hyperrule", "deit", "deit3", "deit3_21k", "deit_distilled", "fixres"),
+        *("bit_hyperrule", "deit", "deit3", "deit3_21k", "deit_distilled", "finetune", "fixres"),
         *("linear_probe", "noisy_student", "plain_vit", "tiny", "vit", "vit_finetune"),
         "vit_pretrain",
     ]
@@ -141,3 +141,19 @@ def test_tiny_is_fitted_to_the_pictures(found, augment, epochs):
     assert {name: getattr(recipe.augment, name) for name in augment} == augment
     assert isinstance(recipe.augment, Augment)
     assert recipe.batch_size == (128 if found.pictures >= 2000 else 64)
+
+
+@pytest.mark.parametrize(
+    ("found", "augment", "epochs", "batch"),
+    [
+        (Found(320, (300, 400), False, False, False), {"crop_scale": (0.35, 1.0)}, 94, 32),
+        (Found(50_000, (32, 32), True, False, False), {"hflip": 0.5, "translate": 0.125}, 5, 128),
+        (Found(60_000, (28, 28), True, True, False), {"hflip": 0.0, "translate": 0.0}, 5, 128),
+    ],
+    ids=["photos", "small photos", "figures"],
+)
+def test_finetune_is_fitted_to_the_pictures(found, augment, epochs, batch):
+    recipe = recipes.fitted("finetune", "vit_micro_patch2_8", found)
+    assert (recipe.epochs, recipe.batch_size) == (epochs, batch)
+    assert {name: getattr(recipe.augment, name) for name in augment} == augment
+    assert recipe.schedule.warmup(steps=1000, steps_per_epoch=10) == 100

@@ -6,7 +6,7 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files claim registry results",
+    "config files claim memory registry results",
     "layers data pages optim",
     "features",
     "weights",
@@ -129,6 +129,7 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py": "a verb is its signature and its help; their number is the number of the commands",
     "api.py:train": "a parameter and its line of help for each flag of the command",
     "heads/max_deeplab.py": "two paths, a stacked decoder, slots: parts that no other paper has",
+    "heads/dpt.py": "two answers from one fusion: depths, relative or metric, and classes",
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
     "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
     "models/tnt.py": "two transformers, and where the words of the inner one lie",
@@ -154,6 +155,7 @@ LIGHT = (
     "config.py",
     "errors.py",
     "files.py",
+    "memory.py",
     "registry.py",
     "results.py",
 )

@@ -41,8 +41,12 @@ class Epochs:
     replay: int | None = None  # the first so many epochs, over and over; None: never again
 
 
-class TrainBatches(Dataset[Batch]):
-    """Augmented batches without an end: epoch after epoch, each in an order of its own.
+ONCE = Epochs()
+"""Every picture once, in epochs that never come again."""
+
+
+class Order:
+    """Which view of which picture stands where, over epochs without an end.
 
     Item n is slice n % slices of the global batch n // slices. A loop that accumulates over k
     micro-batches in each of p processes asks for k * p slices, and process r for the items r,
@@ -52,11 +56,68 @@ class TrainBatches(Dataset[Batch]):
     pictures take turns (a, b, a, b, ...), so that neighbours, which are mixed, always differ.
 
     Args:
+        source: of the pictures.
+        batch_size: of the global batch; cut to what an epoch has, in slices of an even size.
+        epochs: which pictures each shows.
+        seed: of the run.
+        slices: that each global batch is cut into.
+
+    Raises:
+        ConfigError: a batch cannot be cut into such slices.
+    """
+
+    def __init__(
+        self, source: Source, *, batch_size: int, epochs: Epochs, seed: int, slices: int
+    ) -> None:
+        if len(source) < batch_size:
+            even = 2 * slices if len(source) >= 2 * slices else slices
+            batch_size = len(source) // even * even
+        if batch_size < 1 or batch_size % slices:
+            raise ConfigError(
+                f"batch_size {batch_size} (of {len(source)} pictures) cannot be cut into {slices} "
+                "equal slices; change one of them"
+            )
+        self.source, self.batch_size, self.epochs = source, batch_size, epochs
+        self.seed, self.slices = seed, slices
+        self.steps_per_epoch = len(source) // batch_size
+        self.orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, item: int) -> tuple[int, Address]:
+        """Return the number of an item's global batch, and the views that it shows.
+
+        Where batches come again, the number is that of their first one.
+        """
+        number, part = divmod(item, self.slices)
+        if self.epochs.replay is not None:
+            number %= self.epochs.replay * self.steps_per_epoch
+        epoch, step = divmod(number, self.steps_per_epoch)
+        size = self.batch_size // self.slices
+        places = step * self.batch_size + part * size + np.arange(size)
+        pair, place = np.divmod(places, 2 * self.epochs.repeats)
+        order, turns = self._order(epoch)
+        chosen = 2 * pair + place % 2
+        views = place // 2 + self.epochs.repeats * turns[chosen]
+        return number, Address(self.seed, epoch, order[chosen], views)
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of an epoch's pictures, and how often each was there before."""
+        if not self.epochs.balanced:
+            order = permutation(self.seed, epoch, len(self.source))
+            return order, np.zeros_like(order)
+        if epoch not in self.orders:
+            self.orders = {epoch: balanced(self.seed, epoch, self.source.labels)}
+        return self.orders[epoch]
+
+
+class TrainBatches(Dataset[Batch]):
+    """Augmented batches without an end: epoch after epoch, each in an order of its own.
+
+    Args:
         source: pictures of any sizes; those of an `ArraySource` of the frame's are not copied.
         augment: what is done to them.
         frame: the size that they get.
         later: from which global batch on they get which other frame, in order.
-        batch_size: of the global batch; cut to what an epoch has, in slices of an even size.
+        batch_size: as for `Order`, like what follows.
         epochs: which pictures each shows.
         seed: of the run.
         slices: that each global batch is cut into.
@@ -73,49 +134,24 @@ class TrainBatches(Dataset[Batch]):
         frame: Frame,
         later: Sequence[tuple[int, Frame]] = (),
         batch_size: int,
-        epochs: Epochs = Epochs(),
+        epochs: Epochs = ONCE,
         seed: int,
         slices: int = 1,
     ) -> None:
-        if len(source) < batch_size:
-            even = 2 * slices if len(source) >= 2 * slices else slices
-            batch_size = len(source) // even * even
-        if batch_size < 1 or batch_size % slices:
-            raise ConfigError(
-                f"batch_size {batch_size} (of {len(source)} pictures) cannot be cut into {slices} "
-                "equal slices; change one of them"
-            )
+        self.order = Order(source, batch_size=batch_size, epochs=epochs, seed=seed, slices=slices)
         self.source, self.augment, self.frame = source, augment, frame
         self.frames = ((0, frame), *later)
-        self.batch_size, self.epochs, self.seed, self.slices = batch_size, epochs, seed, slices
-        self.steps_per_epoch = len(source) // batch_size
-        self.orders: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.epochs, self.seed, self.slices = epochs, seed, slices
+        self.batch_size, self.steps_per_epoch = self.order.batch_size, self.order.steps_per_epoch
 
     def __getitem__(self, item: int) -> Batch:
-        number, part = divmod(item, self.slices)
-        into = [frame for first, frame in self.frames if first <= number][-1]
-        if self.epochs.replay is not None:
-            number %= self.epochs.replay * self.steps_per_epoch
-        epoch, step = divmod(number, self.steps_per_epoch)
-        size = self.batch_size // self.slices
-        places = step * self.batch_size + part * size + np.arange(size)
-        pair, place = np.divmod(places, 2 * self.epochs.repeats)
-        order, turns = self._order(epoch)
-        chosen = 2 * pair + place % 2
-        indices, views = order[chosen], place // 2 + self.epochs.repeats * turns[chosen]
-        address = Address(self.seed, epoch, indices, views)
+        number, address = self.order(item)
+        into = [frame for first, frame in self.frames if first <= item // self.slices][-1]
         images, readable = self._cropped(address, into)
         images = augmented(images, self.augment, into, address)
-        return _batch(self.source, images, indices, readable, epoch=epoch, number=number)
-
-    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the order of an epoch's pictures, and how often each was there before."""
-        if not self.epochs.balanced:
-            order = permutation(self.seed, epoch, len(self.source))
-            return order, np.zeros_like(order)
-        if epoch not in self.orders:
-            self.orders = {epoch: balanced(self.seed, epoch, self.source.labels)}
-        return self.orders[epoch]
+        return _batch(
+            self.source, images, address.samples, readable, epoch=address.epoch, number=number
+        )
 
     def _cropped(self, address: Address, into: Frame) -> tuple[Tensor, Bool[np.ndarray, " b"]]:
         if not self.augment.cropped:

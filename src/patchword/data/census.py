@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Int
 
 from patchword.data.decode import Header
-from patchword.data.source import Data, Source
+from patchword.data.source import Data, Kind, Source
 from patchword.errors import ImageError
 
 Size = tuple[int, int]  # rows, columns
 
+UNCLASSED: tuple[Kind, ...] = ("values", "mask", "depth")  # no class stands for a picture
 SAMPLE = 16  # deep pictures that are decoded
 NARROW = 64  # levels: fewer are a sign that a window is missing
 
@@ -93,9 +94,9 @@ def split_census(source: Source, headers: Sequence[Header | str]) -> SplitCensus
 def per_class(source: Source) -> Int[np.ndarray, " classes"]:
     """Count the pictures of each class: that have the label, or it as their largest share.
 
-    Values have none.
+    Values have none, and neither have pictures of which nothing but a map is known.
     """
-    if source.kind == "values":
+    if source.kind in UNCLASSED:
         return np.zeros(0, dtype=np.int64)
     if source.kind == "labels" and source.targets is not None:
         return (source.targets > 0).sum(axis=0)

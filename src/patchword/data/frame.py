@@ -19,6 +19,8 @@ class Frame:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, ...] = (0.5,)  # per channel or one for all, of pixels from 0 to 1
     std: tuple[float, ...] = (0.5,)
+    within: tuple[int, int] | None = None  # where every pixel is answered: longer and shorter side
+    # into which whole pictures are fitted first, either way up; None: they keep their size
 
 
 def frame(image: UInt8[Tensor, "c h w"], into: Frame) -> UInt8[Tensor, "c H W"]:
@@ -55,3 +57,12 @@ def resized_size(rows: int, columns: int, into: Frame) -> tuple[int, int]:
         return wanted_rows * rows // short, wanted_rows * columns // short
     ratio = min(rows / wanted_rows, columns / wanted_columns)
     return round(rows / ratio), round(columns / ratio)
+
+
+def seen_size(rows: int, columns: int, within: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size of a picture that is fitted into a longer and a shorter side."""
+    if within is None:
+        return rows, columns
+    longer, shorter = max(within), min(within)
+    scale = min(longer / max(rows, columns), shorter / min(rows, columns))
+    return max(1, int(rows * scale + 0.5)), max(1, int(columns * scale + 0.5))

@@ -1,8 +1,8 @@
 """Joint augmentation: steps that change a picture and its scene alike, each by addressed draws.
 
-A training is a tuple of steps, done in order; a step draws from a stream of its own, so turning one
-on leaves the others alone. SETR's and SegFormer's (mmsegmentation) are `ScaleJitter`, `ClassCrop`,
-`Flip`, `Distort`; DETR's are `Flip`, `Sizes`; large-scale jitter (Ghiasi et al. 2021,
+`Joint` says which steps a training takes, done in order; a step draws from a stream of its own, so
+turning one on leaves the others alone. SETR's and SegFormer's (mmsegmentation) are `ScaleJitter`,
+`ClassCrop`, `Flip`, `Distort`; DETR's are `Flip`, `Sizes`; large-scale jitter (Ghiasi et al. 2021,
 arXiv:2012.07177) is `Flip`, `LargeScale`.
 """
 
@@ -17,6 +17,7 @@ from jaxtyping import Float64
 
 from patchword.data.distort import distorted
 from patchword.data.draw import Address, Stream
+from patchword.data.frame import Frame, seen_size
 from patchword.data.moves import View, cut, mirrored, sized
 from patchword.data.scene import VOID
 from patchword.errors import ConfigError
@@ -81,17 +82,16 @@ class Flip(Step):
 class ScaleJitter(Step):
     """Fit the picture into a rectangle, either way up, that is scaled at random; keep its shape."""
 
-    into: tuple[int, int] = (2048, 512)  # longer and shorter side
+    into: tuple[int, int] | None = (2048, 512)  # longer and shorter side; None: the picture's own
     ratio: tuple[float, float] = (0.5, 2.0)
     stream: ClassVar[Stream] = Stream.JITTER_SCALE
     draws: ClassVar[int] = 1
 
     def __call__(self, view: View, drawn: Row) -> View:
         ratio = _between(drawn[0], self.ratio)
-        longer, shorter = (int(side * ratio) for side in (max(self.into), min(self.into)))
-        scale = min(longer / max(view.size), shorter / min(view.size))
-        rows, columns = (max(1, int(side * scale + 0.5)) for side in view.size)
-        return sized(view, (rows, columns))
+        into = self.into or view.size
+        longer, shorter = (max(1, int(side * ratio)) for side in (max(into), min(into)))
+        return sized(view, seen_size(*view.size, (longer, shorter)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,3 +208,46 @@ class Distort(Step):
             contrast_last=bool(last),
         )
         return view._replace(image=image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """What is done to training pictures and to what is known of them, place by place."""
+
+    scale: tuple[float, float] | None = (0.5, 2.0)  # of the sides, beside those of the frame's
+    # `within`; None: pictures keep their size
+    crop: float | None = 0.75  # share of a window of the frame's size that one class may have;
+    # None: no window is cut
+    flip: float = 0.5  # probability
+    distort: Distort | None = Distort()
+    sizes: Sizes | None = None  # in the place of scale and crop
+    large_scale: tuple[float, float] | None = None  # in their place: of the frame's size
+
+    def __post_init__(self) -> None:
+        low, high = self.scale or (1.0, 1.0)
+        if not 0 < low <= high:
+            raise ConfigError(f"joint.scale is {self.scale}; wanted: (low, high), above 0")
+        if not 0 <= self.flip <= 1 or not 0 < (self.crop or 1) <= 1:
+            raise ConfigError(
+                f"joint.flip is {self.flip}, crop {self.crop}; wanted: a probability, and a share "
+                "above 0 or null"
+            )
+        plain = self.scale is not None or self.crop is not None
+        if plain + (self.sizes is not None) + (self.large_scale is not None) > 1:
+            raise ConfigError(
+                "joint.sizes and joint.large_scale are in the place of scale and crop: set the "
+                "others to null"
+            )
+
+    def steps(self, into: Frame) -> tuple[Step, ...]:
+        """Return the steps for pictures that a model reads as a frame says."""
+        colour = tuple(round(255 * mean) for mean in into.mean)
+        steps: list[Step | None] = [Flip(probability=self.flip), self.sizes, self.distort]
+        if self.large_scale is not None:
+            window = LargeScale(size=into.image_size, scale=self.large_scale, fill=colour)
+            steps.insert(1, window)
+        if self.crop is not None:
+            steps.insert(0, ClassCrop(size=into.image_size, largest=self.crop, fill=colour))
+        if self.scale is not None:
+            steps.insert(0, ScaleJitter(into=into.within, ratio=self.scale))
+        return tuple(step for step in steps if step is not None)

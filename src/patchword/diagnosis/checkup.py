@@ -17,9 +17,17 @@ from patchword.checkpoints import load
 from patchword.data import Data, EvalBatches, Pixels, SplitCensus, open_data, split_census
 from patchword.data.loader import loader
 from patchword.data.quarantine import HEADING, write_quarantine
+from patchword.data.scenes import KINDS
 from patchword.diagnosis import duplicates
 from patchword.diagnosis.examine import Examined, Watch, enough, examine
-from patchword.diagnosis.findings import Finding, Remark, of_classes, of_pictures, quarantined
+from patchword.diagnosis.findings import (
+    Finding,
+    Remark,
+    of_classes,
+    of_pictures,
+    pictures_of,
+    quarantined,
+)
 from patchword.diagnosis.labels import TRUSTED, Suspects, suspects
 from patchword.engine.devices import device as named_device
 from patchword.errors import DataError
@@ -31,6 +39,7 @@ UNJUDGED = {  # kind of what is known -> why no label is called wrong
     "labels": "not looked for: pictures with several labels have no single one to be wrong",
     "shares": "not looked for: shares of classes are no label to be wrong",
     "values": "not looked for: values are no labels",
+    **{kind: "not looked for: scenes have no single label to be wrong" for kind in KINDS},
 }
 OMITTED = {  # kind of what is known -> which findings make no sense there
     "shares": ("a picture counts to the class of its largest share",),
@@ -106,7 +115,7 @@ def checkup(
         examined=examined,
         census=_census(examined),
         findings=tuple(findings),
-        remarks=tuple(of_classes(examined.sources)),
+        remarks=tuple(of_classes(examined.sources, pictures_of(examined))),
         groups=groups,
         labels=words,
         omitted=OMITTED.get(opened.train.kind, ()),

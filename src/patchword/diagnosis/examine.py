@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from patchword.data import Data, Source, Subset
 from patchword.data.decode import Header
 from patchword.data.loader import loader
+from patchword.data.scene import VOID, Scene
 from patchword.data.source import ArraySource
 from patchword.errors import ImageError
 
@@ -34,6 +35,8 @@ class Looked:
     spread: int = 0  # the largest less the least level, of the channel where that is largest
     small: UInt8[np.ndarray, "s s 3"] | None = None
     error: str = ""
+    scene_error: str = ""  # why what is known of its places cannot be used
+    classes: tuple[int, ...] | None = None  # that its scene shows; None: it has none
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ class Examined:
     def label(self, row: int) -> str:
         """Return what is known of a picture, in words."""
         _, source, index = self.locate(row)
+        there = self.rows[row].classes
+        if source.kind == "depth" and there is not None:
+            return "depths" if there else "no depth"
+        if there is not None:
+            return ", ".join(source.classes[number] for number in there) or "nothing"
         if source.targets is None:
             return source.classes[int(source.labels[index])]
         weights = zip(source.classes, source.targets[index].tolist(), strict=True)
@@ -148,8 +156,28 @@ def look_at(source: Source, index: int) -> Looked:
         return Looked(header, error=str(error))
     levels = np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
     hashed = hashlib.blake2b(levels.data, digest_size=16, key=str(levels.shape).encode())
-    spread = np.ptp(levels.reshape(-1, 3), axis=0).max()
-    return Looked(header, hashed.digest(), int(spread), small(levels))
+    spread = int(np.ptp(levels.reshape(-1, 3), axis=0).max())
+    looked = Looked(header, hashed.digest(), spread, small(levels))
+    try:
+        return replace(looked, classes=classes_in(source.scene(index)))
+    except ImageError as error:
+        return replace(looked, scene_error=str(error))
+
+
+def classes_in(scene: Scene) -> tuple[int, ...] | None:
+    """Return the classes that a scene shows: none where nothing is known of any place.
+
+    A reading of depth is class 0. None: it is no scene.
+    """
+    if scene.objects is not None:
+        return tuple(scene.objects.labels.unique().tolist())
+    if scene.panoptic is not None:
+        return tuple(sorted({segment.label for segment in scene.panoptic.segments}))
+    if scene.mask is not None:
+        return tuple(value for value in scene.mask.unique().tolist() if value != VOID)
+    if scene.depth is not None:
+        return (0,) if scene.depth.any() else ()
+    return None
 
 
 def small(levels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:

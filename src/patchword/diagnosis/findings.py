@@ -8,17 +8,21 @@ from itertools import pairwise
 from pathlib import PurePath
 
 import numpy as np
+from jaxtyping import Int64
 
 from patchword.data import Source
 from patchword.data.census import per_class
 from patchword.data.pixels import FORMATS
+from patchword.data.scenes import KINDS as SCENES
 from patchword.diagnosis.duplicates import Group
 from patchword.diagnosis.examine import Examined, Looked
 from patchword.diagnosis.labels import Suspects
 
 KINDS = {  # kind -> what a table calls it, the gravest first
     "unreadable": "cannot be read",
+    "scene": "its map or boxes cannot be used",
     "constant": "one colour all over",
+    "empty": "nothing is known on it",
     "exact": "same pixels as another",
     "near": "nearly the same pixels as another",
     "label": "likely a wrong label",
@@ -76,6 +80,10 @@ def _single(examined: Examined) -> Iterator[Finding]:
             why = looked.error.removeprefix(f"{examined.name(row)}: ")
             yield Finding(kind="unreadable", row=row, why=why)
             continue
+        if looked.scene_error:
+            yield Finding(kind="scene", row=row, why=looked.scene_error)
+        if looked.classes == ():
+            yield Finding(kind="empty", row=row, why="no pixel, box or reading that counts")
         if examined.constant[row]:
             yield Finding(kind="constant", row=row, why=f"levels differ by {looked.spread} of 255")
         if header.orientation > 1:
@@ -122,13 +130,31 @@ def _suspected(examined: Examined, suspects: Suspects, rows: np.ndarray) -> Iter
         yield Finding(kind="label", row=row, why=f"{words} {classes[int(likely)]}")
 
 
-def of_classes(sources: Mapping[str, Source]) -> list[Remark]:
+def pictures_of(examined: Examined) -> dict[str, Int64[np.ndarray, " classes"]]:
+    """Count the pictures of each class, split by split: of scenes, those that show it."""
+    train = examined.data.train
+    if train.kind not in SCENES or train.kind == "depth":
+        return {split: per_class(source) for split, source in examined.sources.items()}
+    counts = {name: np.zeros(len(train.classes), np.int64) for name in examined.sources}
+    for row, looked in enumerate(examined.rows):
+        counts[examined.locate(row)[0]][list(looked.classes or ())] += 1
+    return counts
+
+
+def of_classes(
+    sources: Mapping[str, Source], counts: Mapping[str, Int64[np.ndarray, " classes"]] | None = None
+) -> list[Remark]:
     """List classes that differ between splits, and those of few training pictures.
 
-    Values have no classes, and no remarks.
+    Values have no classes, and no remarks; what masks show is only known once they are read.
+
+    Args:
+        sources: by split.
+        counts: pictures of each class in each split; by their labels if None.
     """
-    classes = sources["train"].classes if sources["train"].kind != "values" else ()
-    counts = {split: per_class(source) for split, source in sources.items()}
+    if counts is None:
+        counts = {split: per_class(source) for split, source in sources.items()}
+    classes = sources["train"].classes if len(counts["train"]) else ()
     train = counts["train"]
     known = [name for name, count in zip(classes, train, strict=True) if count]
     usual = float(np.median(train[train > 0])) if known else 0.0
@@ -161,7 +187,7 @@ def quarantined(examined: Examined, findings: Sequence[Finding]) -> list[Finding
     a model was trained on; none in training where their labels differ. Suspect labels are left to
     the eye.
     """
-    chosen = [f for f in findings if f.kind in ("unreadable", "constant")]
+    chosen = [f for f in findings if f.kind in ("unreadable", "scene", "constant")]
     doubled = [f for f in findings if f.group is not None]
     doubled.sort(key=lambda f: (f.group, -int(examined.split[f.row]), f.row))
     first = {b.row for a, b in pairwise([None, *doubled]) if b and (not a or a.group != b.group)}

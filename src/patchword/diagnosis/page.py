@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from patchword.data import SplitCensus
 from patchword.diagnosis.checkup import Checkup
 from patchword.diagnosis.examine import pixels_of
-from patchword.diagnosis.findings import Finding, kind_of
+from patchword.diagnosis.findings import Finding, kind_of, pictures_of
 from patchword.pages.doctor import ClassCounts, Doctor, Facts, Figure, Kind, Shown, write_doctor
 
 SHOWN = 24  # findings of a kind, or groups of them
@@ -21,6 +21,16 @@ WORDS = {  # kind -> title, and what it means
         "Unreadable",
         "Files that cannot be decoded: cut short, empty, or no pictures. A training skips them and "
         "says so; above one in twenty it refuses.",
+    ),
+    "scene": (
+        "Unusable maps",
+        "Masks, boxes or depths that cannot be used: of another size than their picture, with "
+        "values that are no class, or unreadable. A training skips these pictures and says so.",
+    ),
+    "empty": (
+        "Nothing known",
+        "Pictures of which no pixel has a class or a depth, or on which there is no object. The "
+        "latter teach a detector what is not there; the former teach nothing.",
     ),
     "constant": ("Constant", "Pictures of one colour all over, from which nothing can be learnt."),
     "exact": (
@@ -53,7 +63,11 @@ WORDS = {  # kind -> title, and what it means
 }
 
 
-WHAT = {"class": "Classes", "labels": "Labels", "shares": "Classes", "values": "Values"}
+WHAT = {
+    **{"class": "Classes", "labels": "Labels", "shares": "Classes", "values": "Values"},
+    **{"mask": "Classes of pixels", "objects": "Classes of objects", "depth": "Depths"},
+    "panoptic": "Classes of segments",
+}
 
 
 def write_page(found: Checkup, path: Path) -> None:
@@ -136,9 +150,9 @@ def _classes(found: Checkup) -> tuple[ClassCounts, ...]:
         name: "; ".join(f"{r.where}: {r.why}" for r in found.remarks if _of(r.where) == name)
         for name in {_of(remark.where) for remark in found.remarks}
     }
-    counts = zip(*(split.per_class for split in found.census.values()), strict=True)
-    train = found.examined.data.train
-    names = train.classes if train.kind != "values" else ()
+    by_split = pictures_of(found.examined).values()
+    counts = list(zip(*(each.tolist() for each in by_split), strict=True))
+    names = found.examined.data.train.classes if counts else ()
     return tuple(
         ClassCounts(name=name, counts=each, remark=remarks.get(name, ""))
         for name, each in zip(names, counts, strict=True)

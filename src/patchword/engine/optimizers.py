@@ -28,8 +28,11 @@ class Optim:
     sharpness: float = 0.0  # SAM's rho, around any of them; a step then costs two gradients
     clip: float | None = None  # largest norm of the gradient
     layer_decay: float = 1.0  # each part of the spine learns at this times the rate of the next
+    head_lr: float = 1.0  # what stands behind the spine learns at this times the rate
 
     def __post_init__(self) -> None:
+        if not self.head_lr > 0:
+            raise ConfigError(f"head_lr is {self.head_lr}; wanted: above 0")
         if self.sharpness < 0:
             raise ConfigError(f"sharpness is {self.sharpness}; wanted: 0 or more")
         if self.name.startswith("schedule_free") and not 0 < self.momentum < 1:
@@ -66,18 +69,24 @@ def freeze(
 
 
 def groups(
-    model: nn.Module, spine: Iterable[nn.Module], weight_decay: float, layer_decay: float
+    model: nn.Module,
+    spine: Iterable[nn.Module],
+    weight_decay: float,
+    layer_decay: float,
+    *,
+    head_lr: float = 1.0,
 ) -> list[dict[str, object]]:
     """Sort a model's parameters by weight decay, share of the rate, and being hidden matrices.
 
-    Only the weights of linear layers and convolutions decay. The last part of the spine and
-    what stands behind it (the head) have the whole rate.
+    Only the weights of linear layers and convolutions decay. The last part of the spine has the
+    whole rate.
 
     Args:
         model: what is trained.
         spine: its backbone's parts in order of depth.
         weight_decay: of the weights that decay.
         layer_decay: factor on the rate per part, counted from the last.
+        head_lr: factor on the rate of what stands behind the spine.
     """
     parts = list(spine)
     depth = {id(p): len(parts) - 1 - i for i, part in enumerate(parts) for p in part.parameters()}
@@ -91,7 +100,8 @@ def groups(
     for parameter in model.parameters():
         if parameter.requires_grad:
             decay = weight_decay if id(parameter) in decays else 0.0
-            share = layer_decay ** depth.get(id(parameter), 0)
+            place = depth.get(id(parameter))
+            share = head_lr if place is None else layer_decay**place
             matrix = id(parameter) in hidden & decays
             sorted_.setdefault((decay, share, matrix), []).append(parameter)
     return [
@@ -104,7 +114,7 @@ def optimizer(
     optim: Optim, model: nn.Module, spine: Iterable[nn.Module], batch_size: int
 ) -> Optimizer:
     """Make an optimizer over a model's parameters; each group's `peak` is its highest rate."""
-    parameters = groups(model, spine, optim.weight_decay, optim.layer_decay)
+    parameters = groups(model, spine, optim.weight_decay, optim.layer_decay, head_lr=optim.head_lr)
     peak = optim.peak(batch_size)
     for group in parameters:
         group["peak"] = group["lr"] = peak * float(str(group.pop("share")))

@@ -11,7 +11,7 @@ from patchword.errors import ConfigError
 class Schedule:
     """The course of the learning rate: up, then along a curve."""
 
-    kind: Literal["cosine", "linear", "constant", "steps"] = "cosine"
+    kind: Literal["cosine", "linear", "poly", "constant", "steps"] = "cosine"
     warmup_epochs: float | None = None  # linear rise from `warmup_start`
     warmup_steps: int | None = None  # the same in steps, of which a fifth of all is the most
     warmup_share: float = 0.0  # of all steps, where neither of them is set
@@ -19,12 +19,15 @@ class Schedule:
     end: float = 0.0  # rate at the last step, as a share of the peak
     falls: tuple[float, ...] = (0.3, 0.6, 0.9)  # of `steps`: after these shares of all steps,
     factor: float = 0.1  # the rate falls to this share of what it was
+    power: float = 0.9  # of `poly`: that of the share of the steps which are left
 
     def __post_init__(self) -> None:
         if not all(0 < fall < 1 for fall in self.falls) or not 0 < self.factor < 1:
             raise ConfigError(
                 f"falls is {self.falls}, factor {self.factor}; wanted: shares between 0 and 1"
             )
+        if not self.power > 0:
+            raise ConfigError(f"power is {self.power}; wanted: above 0")
 
     def warmup(self, steps: int, steps_per_epoch: int) -> int:
         """Return how many of all steps the rate rises for."""
@@ -50,6 +53,8 @@ class Schedule:
                 return self.end + (1 - self.end) * 0.5 * (1 + cos(pi * done))
             case "linear":
                 return 1 - (1 - self.end) * done
+            case "poly":
+                return self.end + (1 - self.end) * (1 - done) ** self.power
             case "constant":
                 return 1.0
             case "steps":

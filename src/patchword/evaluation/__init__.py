@@ -16,6 +16,8 @@ OWN: "Mapping[Kind, str]" = {
     "shares": "topk",
     "labels": "multilabel",
     "values": "regression",
+    "mask": "miou",
+    "depth": "depth",
 }
 """What a task is scored by, while it is learnt and after, by what the model answers."""
 

@@ -80,9 +80,10 @@ def looked(
 
 
 def reason(source: Source, index: int) -> str:
-    """Say why a picture cannot be read."""
+    """Say why a picture cannot be read, or what is known of it."""
     try:
         source.read(index)
+        source.scene(index)
     except ImageError as error:
         return str(error)
     return f"{source.name(index)} could not be read a moment ago"

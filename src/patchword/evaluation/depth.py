@@ -6,14 +6,18 @@ pictures, as in the protocols of Eigen et al. (2014, arXiv:1406.2283) and of MiD
 """
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
-from typing import Literal, TypeAlias
+from dataclasses import asdict, astuple, dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from patchword.data import Kind
 from patchword.errors import DataError, ShapeError
+from patchword.evaluation.protocol import Finding, Judged, Protocol, Score
+from patchword.evaluation.viewing import Viewer, Viewing
+from patchword.factory import metric
 
 Values: TypeAlias = Float64[np.ndarray, " n"]
 Alignment = Literal["none", "median", "scale", "scale_shift", "disparity"]
@@ -132,3 +136,62 @@ ALIGNMENTS: dict[Alignment, Callable[[Values, Values], Values]] = {
     "scale_shift": _scale_shift,
     "disparity": _disparity,
 }
+
+SHARES = ("delta1", "delta2", "delta3")
+NUMBERS = {
+    **{"abs_rel": "AbsRel", "sq_rel": "SqRel", "rmse": "RMSE", "rmse_log": "RMSE log"},
+    **{"log10": "log10", "silog": "SILog"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distances(Protocol):
+    """Errors of depths at the maps' own resolution, after an alignment that the notes name."""
+
+    wants: ClassVar[tuple[Kind, ...]] = ("depth",)
+    near: float = 1e-3  # metres; readings that are not from near to far do not count
+    far: float = 80.0
+    alignment: Alignment | Literal["auto"] = (
+        "auto"  # auto: disparity of relative answers, else none
+    )
+    view: Viewing = field(default_factory=Viewing)
+
+    def __call__(self, subject: Viewer, data: Judged) -> Finding:
+        """Score the depths of all pixels that have a reading."""
+        own: Alignment = "none" if metric(subject.card) else "disparity"
+        how = own if self.alignment == "auto" else self.alignment
+        rule = DepthRule(near=self.near, far=self.far, alignment=how)
+        found: list[DepthErrors] = []
+        unreadable: list[str] = []
+        pictures: list[tuple[int, float]] = []
+        for seen in subject.scenes(data.test):
+            if isinstance(seen, str):
+                unreadable.append(seen)
+                continue
+            truth = seen.scene.depth
+            assert truth is not None
+            if not ((truth >= self.near) & (truth <= self.far)).any():
+                unreadable.append(f"{data.test.name(seen.number)}: has no reading that counts")
+                continue
+            answer = subject.depths(seen.picture, self.view)
+            found.append(depth_errors(answer, truth, truth > 0, rule))
+            pictures.append((seen.number, found[-1].delta1))
+        means = asdict(mean_errors(found))
+        return Finding(
+            data=data.name,
+            split=data.split,
+            count=len(found),
+            scores=(
+                *(Score(name=name, value=means[name]) for name in SHARES),
+                *(Score(name=n, value=means[k], unit="number") for k, n in NUMBERS.items()),
+            ),
+            notes=(
+                f"pictures were seen {subject.words(data.test, self.view)}",
+                f"depths from {self.near:g} to {self.far:g} m count, alignment {how}",
+            ),
+            unreadable=tuple(unreadable),
+            pictures=tuple(pictures),
+        )
+
+
+PROTOCOL = Distances()

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, runtime_checkable
 from typing import Protocol as TypingProtocol
 
 import numpy as np
@@ -57,9 +57,10 @@ class Bin:
 class ClassScore:
     """How a class, or a label, fared."""
 
-    count: int  # pictures that have it
+    count: int  # pictures that have it, or pixels
     recall: float  # nan where no picture has it
     precision: float  # nan where it was never answered
+    iou: float | None = None  # of pixels; None where whole pictures are classified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class Finding:
     unreadable: tuple[str, ...] = ()  # why pictures were not scored
     reliability: tuple[Bin, ...] = ()
     per_class: tuple[ClassScore, ...] = field(default=(), repr=False)
+    pictures: tuple[tuple[int, float], ...] = field(default=(), repr=False)
+    """Each scored picture's number in the source and its own main score, where it has one."""
     confusion: NDArray[np.int64] | None = field(default=None, repr=False)
     """Rows: truth, columns: answers, both as the model numbers its classes, where it answers."""
 
@@ -202,6 +205,7 @@ class Tuning:
     seed: int = 0
 
 
+@runtime_checkable
 class Tune(TypingProtocol):
     """Teaches; the rooms of training hand it over."""
 
@@ -220,8 +224,8 @@ class Protocol(ABC):
     """What must be known of the pictures."""
 
     @abstractmethod
-    def __call__(self, subject: Subject, data: Judged) -> Finding:
-        """Score a model on a data set."""
+    def __call__(self, subject: Any, data: Judged) -> Finding:
+        """Score a model on a data set: a `Subject`, or a `Viewer` where scenes are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)

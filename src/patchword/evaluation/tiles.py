@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -56,26 +57,51 @@ def whole(look: Look, images: Images) -> Scores:
 
 
 def slide(look: Look, images: Images, windows: Windows) -> Scores:
-    """Look through windows; a pixel's scores are the mean over the windows that it is in.
+    """Look through windows; a pixel's scores are the mean over the windows that it is in."""
+    return torch.cat([scores for _, scores in sliding(look, images, windows)], dim=2)
 
-    One window is looked at a time, and added up where it belongs, so no more is held than the sum,
-    a count, and one window's scores.
+
+def sliding(look: Look, images: Images, windows: Windows) -> Iterator[tuple[slice, Scores]]:
+    """Look through windows, and let go of rows as soon as no window is left that sees them.
+
+    One window is looked at a time, and added up where it belongs, so no more is held than the rows
+    of one window over the picture's whole width.
+
+    Yields:
+        rows that are settled, and their scores.
     """
     rows, columns = images.shape[-2:]
-    total: Tensor | None = None
-    counts = images.new_zeros(rows, columns)
+    total, counts, top = images.new_zeros(0), images.new_zeros(0, columns), 0
     for down, across in windows.places(rows, columns):
+        if down.start > top:
+            settled = down.start - top
+            yield slice(top, down.start), total[:, :, :settled] / counts[:settled]
+            total, counts, top = total[:, :, settled:], counts[settled:], down.start
         scores = whole(look, images[:, :, down, across])
-        if total is None:
-            total = scores.new_zeros(*scores.shape[:2], rows, columns)
-        total[:, :, down, across] += scores
-        counts[down, across] += 1
-    assert total is not None
-    return total.div_(counts)
+        if not total.numel():
+            total = scores.new_zeros(*scores.shape[:2], 0, columns)
+        missing = down.stop - top - len(counts)
+        if missing > 0:
+            total, counts = F.pad(total, (0, 0, 0, missing)), F.pad(counts, (0, 0, 0, missing))
+        inside = slice(down.start - top, down.stop - top)
+        total[:, :, inside, across] += scores
+        counts[inside, across] += 1
+    yield slice(top, rows), total / counts
+
+
+def probabilities(scores: Scores) -> Scores:
+    """Return the probability of each class."""
+    return scores.softmax(dim=1)
 
 
 def several(
-    look: Look, images: Images, scales: Sequence[float], *, size: Size, flip: bool = True
+    look: Look,
+    images: Images,
+    scales: Sequence[float],
+    *,
+    size: Size,
+    flip: bool = True,
+    averaged: Callable[[Scores], Scores] = probabilities,
 ) -> Scores:
     """Look at pictures at several scales; return the mean of the probabilities.
 
@@ -85,6 +111,7 @@ def several(
         scales: of the sides, to whole pixels.
         size: that the probabilities are wanted at: the label's own.
         flip: look at the mirror image of each, too.
+        averaged: makes of the scores of a look what the mean is of.
 
     Raises:
         ConfigError: there is no scale, or one of 0 or less.
@@ -97,7 +124,7 @@ def several(
         seen = resized(images, (int(rows * scale + 0.5), int(columns * scale + 0.5)))
         for mirrored in (False, True) if flip else (False,):
             scores = look(seen.flip(-1) if mirrored else seen)
-            shares = resized(scores, size).softmax(dim=1)
+            shares = averaged(resized(scores, size))
             shares = shares.flip(-1) if mirrored else shares
             total = shares if total is None else total.add_(shares)
     assert total is not None
@@ -111,6 +138,35 @@ def resized(maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c H 
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
+def bands(
+    scores: Scores, size: Size, *, values: int = 1 << 24
+) -> Iterator[tuple[slice, Float[Tensor, "b classes rows columns"]]]:
+    """Resize scores a few rows at a time, so that no more than these are held.
+
+    Args:
+        scores: of pictures.
+        size: that they are resized to, as by `resized`.
+        values: that a band has at most, or one row's.
+
+    Yields:
+        the rows of a band, and its scores.
+    """
+    rows, columns = size
+    high = scores.shape[-2]
+    step = max(1, values // (scores.shape[0] * scores.shape[1] * columns))
+    for top in range(0, rows, step):
+        down = slice(top, min(top + step, rows))
+        places = torch.arange(down.start, down.stop, dtype=torch.float64)
+        places = ((places + 0.5) * (high / rows) - 0.5).clamp(min=0)
+        first = places.floor().long().clamp(max=high - 1)
+        share = (places - first)[:, None].to(scores.device, scores.dtype)
+        second = (first + 1).clamp(max=high - 1)
+        part = scores[:, :, first]
+        if rows != high:
+            part = part * (1 - share) + scores[:, :, second] * share
+        yield down, resized(part, (len(places), columns))
+
+
 def pick(scores: Scores, size: Size) -> Int64[Tensor, "b rows columns"]:
     """Return each pixel's class at the label's own size; the scores are resized, not they."""
-    return resized(scores, size).argmax(dim=1)
+    return torch.cat([part.argmax(dim=1) for _, part in bands(scores, size)], dim=1)

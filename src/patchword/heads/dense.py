@@ -189,6 +189,11 @@ class HeadConfig(ABC):
         """Make a model of a backbone and a fresh head."""
         return Dense(backbone, self.head(backbone, num_classes))
 
+    @property
+    def metric(self) -> bool:
+        """Whether depths are answered as they are, not inverse, up to a scale and a shift."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Design:

@@ -4,7 +4,8 @@ Paper      Ranftl et al., "Vision Transformers for Dense Prediction", ICCV 2021,
 Reference  github.com/isl-org/DPT, dpt/models.py, blocks.py and vit.py; transformers'
            DPTForDepthEstimation and DPTForSemanticSegmentation
 Departures levels of a pyramid are fused as they are, as the convolutional ones of DPT-Hybrid; a map
-           is enlarged to the next one's size, which need not be its double
+           is enlarged to the next one's size, which need not be its double; the last bias of a
+           fresh depth head is 1, since one whose answers are all below 0 would never learn
 """
 
 from abc import abstractmethod
@@ -60,16 +61,22 @@ class DPTDepthConfig(DPTConfig):
     kind: ClassVar[HeadKind] = "depth"
     affine: tuple[float, float] | None = None  # scale, shift: depth is 1 / (scale y + shift)
 
+    @property
+    def metric(self) -> bool:
+        return self.affine is not None
+
     def answering(self, num_classes: int) -> nn.Sequential:
         if num_classes != 1:
             raise ConfigError(f"a pixel has one depth, and num_classes is {num_classes}: say 1")
         half = self.channels // 2
+        last = nn.Conv2d(32, num_classes, 1)
+        nn.init.ones_(last.bias)  # pyright: ignore[reportArgumentType]
         return nn.Sequential(
             nn.Conv2d(self.channels, half, 3, padding=1),
             Double(),
             nn.Conv2d(half, 32, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(32, num_classes, 1),
+            last,
             nn.ReLU() if self.affine is None else Inverse(*self.affine),
         )
 
@@ -113,6 +120,9 @@ VARIANTS = {
         backbone="vit_base_patch16_384",
         changes=AT_384,
         num_classes=1,
+    ),
+    "dpt_mit_b0": Design(  # ours, for small machines
+        head=DPTDepthConfig(channels=64), backbone="mit_b0", num_classes=1
     ),
     "dpt_large_segmentation": Design(
         head=DPTMaskConfig(), backbone="vit_large_patch16_384", changes=AT_384

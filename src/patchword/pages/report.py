@@ -15,13 +15,16 @@ __all__ = [
     "Attended",
     "Chart",
     "ClassRow",
+    "Coloured",
     "Confusion",
     "Facts",
     "Figure",
     "Filters",
     "Mistake",
     "Report",
+    "Scenes",
     "Series",
+    "Shown",
     "render_report",
     "write_report",
 ]
@@ -44,6 +47,7 @@ class ClassRow:
     count: int
     recall: float
     precision: float
+    iou: float | None = None  # of pixels, which `count` then counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,35 @@ class Mistake:
     truth: str
     answer: str
     confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A picture of which every place was answered, with the truth and the answer drawn alike."""
+
+    name: str
+    score: float  # its own, 0 to 1
+    picture: UInt8[np.ndarray, "h w 3"]
+    truth: UInt8[np.ndarray, "h w 3"]
+    answer: UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coloured:
+    """A class and its colour, as in `#d0a040`."""
+
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Pictures that were answered place by place; `score` names what they are ranked by."""
+
+    score: str
+    worst: tuple[Shown, ...]
+    best: tuple[Shown, ...]
+    legend: tuple[Coloured, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +127,7 @@ class Report:
     confusion: Confusion | None = None
     per_class: tuple[ClassRow, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    scenes: Scenes | None = None
     attention: tuple[Attended, ...] = ()
     filters: Filters | None = None
     positions: Float[np.ndarray, "rows cols rows cols"] | None = None  # similarity, -1 to 1

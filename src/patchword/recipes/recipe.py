@@ -5,11 +5,14 @@ from math import inf
 from typing import Any, Literal, TypeAlias
 
 from patchword.data.augment import Augment, Mixing
+from patchword.data.joint import Joint
 from patchword.data.pseudo import PseudoLabels
 from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
 from patchword.errors import ConfigError
+from patchword.tasks.depth import DepthLoss
 from patchword.tasks.distill import Distillation
+from patchword.tasks.segment import Segmentation
 
 ClassLoss: TypeAlias = Literal["cross_entropy", "binary", "symmetric", "bootstrapping"]
 PLAIN = {"class_weights": "none", "distillation": None}
@@ -18,6 +21,11 @@ UNFIT: dict[ClassLoss, dict[str, Any]] = {  # settings that do not go with a los
     "binary": {"smoothing": 0.0, **PLAIN},  # a class is there, or it is not
     "symmetric": PLAIN,  # targets are probabilities
     "bootstrapping": PLAIN,
+}
+OF_LABELS = {  # settings that have no meaning for scenes, when they are off
+    **{"mixing": Mixing(), "augment": Augment(), "smoothing": 0.0, "sampling": "shuffled"},
+    **{"class_weights": "none", "class_loss": "cross_entropy", "value_loss": "mse"},
+    **{"resolution": (), "distillation": None, "pseudo_labels": None},
 }
 
 
@@ -53,6 +61,12 @@ class Recipe:
     average: float | None = None  # decay of the moving average of the weights
     distillation: Distillation | None = None  # what is learnt from a teacher; None: there is none
     pseudo_labels: PseudoLabels | None = None  # what of a teacher's labels of other pictures
+    joint: Joint | None = None  # what is done to scenes, for trainings that learn place by place
+    within: tuple[int, int] | Literal["auto"] | None = "auto"
+    """Longer and shorter side that pictures of scenes are fitted into, before anything is done to
+    them and ever after; null: they keep their size."""
+    segmentation: Segmentation = field(default_factory=Segmentation)  # what classes of pixels cost
+    depth: DepthLoss = field(default_factory=DepthLoss)  # what depths cost
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "repeats"):
@@ -80,6 +94,7 @@ class Recipe:
         if self.frozen != "below_norm" and not 0 <= self.frozen <= 1:
             raise ConfigError(f"frozen is {self.frozen}; wanted: from 0 to 1, or below_norm")
         self._fit_loss()
+        self._fit_scenes()
         if not 0 < self.epochs < inf:
             raise ConfigError(f"epochs is {self.epochs}; wanted: a number above 0")
 
@@ -91,3 +106,9 @@ class Recipe:
                     f"class_loss={self.class_loss} does not go with it: leave {name} out, or take "
                     "class_loss=cross_entropy"
                 )
+
+    def _fit_scenes(self) -> None:
+        """Refuse what has no meaning for scenes, in a recipe of those."""
+        for name, off in OF_LABELS.items() if self.joint is not None else ():
+            if getattr(self, name) != off:
+                raise ConfigError(f"{name} is of whole pictures, and {self.name} learns places")

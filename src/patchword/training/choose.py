@@ -21,7 +21,9 @@ from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
 from patchword.training.little import noted
 from patchword.training.objectives import fitting
+from patchword.training.pixelwise import named, pixelwise
 from patchword.training.pseudo import Labelled, self_taught
+from patchword.training.scenes import learnable
 from patchword.training.settings import Request, contract, overridden
 from patchword.training.start import Start, adapted, restored
 from patchword.training.targets import scale_of
@@ -70,19 +72,14 @@ def choose(request: Request) -> Chosen:
         same_size=census.train.smallest == census.train.largest,
         grey=is_grey(census),
         accelerator=device(request.device).type != "cpu",
+        kind=data.train.kind,
+        minutes=request.minutes,
     )
     picked = pick(found)
-    name = request.model or (start.card.model if start else picked.model)
-    recipe, reasons = _recipe(request, name, found, picked)
+    recipe, reasons = _recipe(request, _name(request, found, picked, start), found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
-    sized = replace(request, image_size=request.image_size or recipe.image_size or _last(recipe))
-    if start is None:
-        card = _card(sized, picked, pixels, data, recipe)
-    else:
-        start = adapted(start, sized, data.train)
-        card = _regularised(start.card, recipe)
-    card = replace(card, kind=data.train.kind, scale=scale_of(data.train), pixels=pixels)
+    card, start = _described(request, picked, pixels, data, recipe, start)
     tried(card)
     resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
@@ -91,6 +88,35 @@ def choose(request: Request) -> Chosen:
     words = (*words, *(labelled.words if labelled else ()))
     reasons = (*data.notes, *left, *held, *reasons, *changes, *words)
     return Chosen(data, census, card, recipe, workers, reasons, teacher, start, labelled)
+
+
+def _name(request: Request, found: Found, picked: Pick, start: Start | None) -> str:
+    if found.kind in KINDS:
+        return named(request, picked, found.kind, start)
+    labelled_only(request)
+    return request.model or (start.card.model if start else picked.model)
+
+
+def _described(
+    request: Request,
+    picked: Pick,
+    pixels: Pixels,
+    data: Data,
+    recipe: Recipe,
+    start: Start | None,
+) -> tuple[Card, Start | None]:
+    """Return the card of the model, and what is started from as adapted to it."""
+    size = request.image_size or recipe.image_size or _last(recipe)
+    request, source = replace(request, image_size=size), data.train
+    if source.kind in KINDS:
+        card, start = pixelwise(request, picked, pixels, source, recipe, start)
+    elif start is None:
+        card = _card(request, picked, pixels, data, recipe)
+    else:
+        start = adapted(start, request, source)
+        card = start.card
+    card = replace(card, kind=source.kind, scale=scale_of(source), pixels=pixels)
+    return _regularised(card, recipe), start
 
 
 def is_grey(census: Census) -> bool:
@@ -110,15 +136,26 @@ def opened(request: Request, pixels: Pixels) -> Data:
     """Open the data of a request.
 
     Raises:
-        DataError: as `open_data`, or nothing learns yet what is known of its pictures.
+        DataError: as `open_data`.
+        ConfigError: nothing learns yet what is known of its pictures.
     """
-    data = open_data(request.data, pixels=pixels, seed=request.views, columns=request.columns)
+    data = open_data(request.place, pixels=pixels, seed=request.views, columns=request.columns)
     if data.train.kind in KINDS:
-        raise DataError(
-            f"{data.name} has {data.train.kind} beside its pictures, which no training learns yet; "
-            "name pictures with classes, labels or values"
-        )
+        learnable(data.train.kind, data.name)
     return data
+
+
+def labelled_only(request: Request) -> None:
+    """Refuse what only scenes have a use for.
+
+    Raises:
+        ConfigError: it was asked for.
+    """
+    if request.backbone is not None:
+        raise ConfigError(
+            f"--backbone {request.backbone} is for heads that answer place by place, and the data "
+            "has no scenes; name it with --model"
+        )
 
 
 def left_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
@@ -147,9 +184,9 @@ def _recipe(
     request: Request, model: str, found: Found, picked: Pick
 ) -> tuple[Recipe, tuple[str, ...]]:
     ours = request.model is None and request.init is None  # the network is picked, too
-    name = request.recipe or (picked.recipe if request.model is None else "tiny")
+    name, why = _named(request, picked, found.kind in KINDS)
     recipe = recipes.fitted(name, model, found)
-    if name != "tiny" and recipe.batch_size > found.pictures // 10:
+    if not name.startswith("tiny") and recipe.batch_size > found.pictures // 10:
         recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
     reasons = picked.reasons if ours else ()
     recipe = overridden(recipe, request)
@@ -158,7 +195,19 @@ def _recipe(
             f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
             "from with --init"
         )
-    return recipe, (*reasons, f"recipe {name}")
+    return recipe, (*reasons, f"recipe {name}{why}")
+
+
+def _named(request: Request, picked: Pick, scenes: bool) -> tuple[str, str]:
+    """Name the recipe, and say why where it is not the one of a training from scratch."""
+    if request.recipe is not None:
+        return request.recipe, ""
+    if scenes:  # of the head's paper, whatever the backbone starts from
+        return picked.recipe, ""
+    if request.init is not None:
+        others = "vit_finetune, bit_hyperrule, fixres and linear_probe are papers' own"
+        return "finetune", f", as --init starts from what was learnt; {others}"
+    return picked.recipe if request.model is None else "tiny", ""
 
 
 def _teacher(
@@ -193,8 +242,7 @@ def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Re
     base = card.preprocessing
     if recipe.name == "tiny":
         base = measured(data.train, base)
-    card = replace(card, classes=data.train.classes, preprocessing=base)
-    return _regularised(card, recipe)
+    return replace(card, classes=data.train.classes, preprocessing=base)
 
 
 def _last(recipe: Recipe) -> tuple[int, int] | None:
@@ -202,7 +250,7 @@ def _last(recipe: Recipe) -> tuple[int, int] | None:
 
 
 def _regularised(card: Card, recipe: Recipe) -> Card:
-    settings = parse(type(config(card.model)), card.config)
+    settings = parse(type(config(card.backbone or card.model)), card.config)
     drops = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path_rate}
     return replace(card, config=dump(regularised(settings, **drops)))
 

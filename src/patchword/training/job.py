@@ -19,22 +19,22 @@ from patchword.engine.run import Run
 from patchword.engine.state import State
 from patchword.errors import RunError
 from patchword.evaluation.protocol import Finding, Judged, Subject
+from patchword.factory import Model
 from patchword.files import write_text
-from patchword.heads.classify import Classifier
 from patchword.predictor import Card
-from patchword.tasks.classify import Supervised
-from patchword.tasks.distill import Distill
 from patchword.training.answers import Asked
 from patchword.training.choose import Chosen, choose, in_memory
-from patchword.training.feed import Feed
+from patchword.training.feed import Feed, Steps
 from patchword.training.lesson import Lesson, facts, lesson
 from patchword.training.make import make_feed, make_plan, make_state
+from patchword.training.objectives import Objective
 from patchword.training.origin import environment, provenance
 from patchword.training.pseudo import FILE
 from patchword.training.report import report
 from patchword.training.screen import Progress, first_screen, scores_table
 from patchword.training.settings import Request, Settings, same, stored
 from patchword.training.settle import settle
+from patchword.training.subjects import subject_of
 from patchword.training.worded import summary
 from patchword.weights.files import read_with_notes, write
 
@@ -111,13 +111,13 @@ def stored_card(out: Path) -> Card:
     return parse(Card, {k: v for k, v in found.items() if k != "settings"}, where=str(out))
 
 
-def teaching(feed: Feed, settings: Settings) -> list[str]:
+def teaching(feed: Steps[Any], settings: Settings) -> list[str]:
     """Say what a teacher will be asked, where there is one.
 
     Raises:
         RunError: there is no room for what it says.
     """
-    asked = feed.ask
+    asked = feed.ask if isinstance(feed, Feed) else None
     return [f"teacher   {asked.words(settings.steps)}"] if isinstance(asked, Asked) else []
 
 
@@ -164,24 +164,28 @@ class Job:
             if source is not None
         }
 
-    def validate(self, model: Classifier) -> Mapping[str, float]:
+    def validate(self, model: Model) -> Mapping[str, float]:
         """Score the validation pictures."""
-        found = self.measure(Subject(model, self.card), self.judged()["validation"])
-        main, loss = found.scores[0], found["loss"].value
-        return {"score": main.value, main.key: main.value, "validation_loss": loss}
+        found = self.measure(subject_of(model, self.card), self.judged()["validation"])
+        main = found.scores[0]
+        row = {"score": main.value, main.key: main.value}
+        loss = [score.value for score in found.scores if score.name == "loss"]
+        return {**row, "validation_loss": loss[0]} if loss else row
 
-    def finish(self, state: State[Supervised | Distill], model: Classifier, feed: Feed) -> None:
+    def finish(self, state: State[Objective], model: Model, feed: Steps[Any]) -> None:
         """Keep the best weights, evaluate them and write everything down."""
         run = Run(self.out)
         tensors = read_with_notes(run.best_file)[0] if run.best_file.exists() else state.weights()
         state.task.load_state_dict(tensors)
         model.card = self.card
-        subject = Subject(model, self.card)
+        subject = subject_of(model, self.card)
         found, lessons = list[Finding](), dict[str, Lesson]()
         for name, data in self.judged().items():
             found.append(self.measure(subject, data))
-            lessons[name] = lesson(self.measure, subject, data, self.chosen, self.settings)
-        scores = {f.split: {**summary(f), **lessons[f.split].plain()} for f in found}
+            if isinstance(subject, Subject):
+                lessons[name] = lesson(self.measure, subject, data, self.chosen, self.settings)
+        further = {name: lesson.plain() for name, lesson in lessons.items()}
+        scores = {f.split: {**summary(f), **further.get(f.split, {})} for f in found}
         write_text(self.out / "scores.json", json.dumps(scores, indent=2) + "\n")
         taught = facts(lessons, self.chosen, self.settings)
         report(self.out, subject, self.chosen, self.settings, found, further=taught)

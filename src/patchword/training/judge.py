@@ -14,18 +14,19 @@ from patchword import evaluation
 from patchword.checkpoints import load
 from patchword.config import changed, dump, read_json
 from patchword.data import Data, look_at, open_data, said
+from patchword.data.scenes import KINDS
 from patchword.data.source import Joined
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError
 from patchword.evaluation.answers import KNOWN
-from patchword.evaluation.protocol import Evaluation, Finding, Judged, Protocol, Subject, means
-from patchword.factory import as_classifier
+from patchword.evaluation.protocol import Evaluation, Finding, Judged, Protocol, means
 from patchword.files import write_text
 from patchword.predictor import Card
 from patchword.training.choose import held_out, left_out
 from patchword.training.judged import page
 from patchword.training.origin import environment
 from patchword.training.settings import stored
+from patchword.training.subjects import subject_of
 from patchword.training.tuned import tuned
 
 KEPT = "evaluation.json"
@@ -47,7 +48,7 @@ def evaluate(
         ConfigError: a name or a setting is not known, or there is no data.
         DataError: the data does not have what the protocol needs.
     """
-    model = as_classifier(load(run)).to(named_device(device))
+    model = load(run).to(named_device(device))
     card = model.card
     assert card is not None
     protocol = evaluation.OWN[card.kind] if protocol == "auto" else protocol
@@ -55,10 +56,9 @@ def evaluate(
     with torch.random.fork_rng(devices=[]):
         judged = list(sets(run, places, card, split))
         for data in judged:
-            suited(data, protocol, rules)
-        findings = tuple(
-            finding(rules(Subject(model, card, progress, tuned), data), data) for data in judged
-        )
+            suited(data, protocol, rules, card)
+        subject = subject_of(model, card, progress, tuned)
+        findings = tuple(finding(rules(subject, data), data) for data in judged)
     progress("")
     found = Evaluation(
         protocol=protocol,
@@ -73,12 +73,18 @@ def evaluate(
     return found
 
 
-def suited(data: Judged, name: str, protocol: Protocol) -> None:
-    """Make sure that a protocol can judge a data set.
+def suited(data: Judged, name: str, protocol: Protocol, card: Card) -> None:
+    """Make sure that a protocol can judge a model on a data set.
 
     Raises:
         DataError: it wants something else of the pictures.
+        ConfigError: it wants another kind of model.
     """
+    if (card.kind in KINDS) != any(kind in KINDS for kind in protocol.wants):
+        raise ConfigError(
+            f"{name} does not judge what {card.model} answers, {KNOWN[card.kind]} of each picture; "
+            f"leave --protocol out, or name {evaluation.OWN[card.kind]}"
+        )
     if data.test.kind not in protocol.wants:
         raise DataError(
             f"{data.name} has {KNOWN[data.test.kind]} of each picture; {name} wants "
@@ -118,7 +124,7 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
     if not places:
         if settings is None:
             raise ConfigError(f"{run} does not say what it was trained on: name the data after it")
-        data = open_data(settings.request.data, pixels=card.pixels, seed=seed, columns=columns)
+        data = open_data(settings.request.place, pixels=card.pixels, seed=seed, columns=columns)
         data, _ = left_out(data, settings.request)
         yield judged(held_out(data, settings.request)[0], split)
     for place in places:
@@ -126,6 +132,8 @@ def sets(run: Path, places: Sequence[str], card: Card, split: str) -> Iterator[J
         if not equals or Path(place).exists():
             group, folder = "", place
         named = columns if Path(folder).is_file() else ()  # another list, of the same columns
+        if card.kind in KINDS and Path(folder).is_dir():
+            folder = f"{card.kind}:{folder}"  # the part of its scenes that the model answers
         data = open_data(folder, pixels=card.pixels, seed=seed, columns=named)
         yield replace(judged(data, split), group=group)
 

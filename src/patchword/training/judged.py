@@ -29,6 +29,10 @@ LEADS = {
     "for every set.",
     "tta": "How often the answer is right when several views of a picture are averaged, beside the "
     "answer to the usual one.",
+    "miou": "How well the class of each pixel is told: IoU is the share that truth and answer have "
+    "in common of what either has, mIoU its mean over the classes.",
+    "depth": "How far depths are off, at the maps' own resolution; delta1 is the share of pixels "
+    "within a factor of 1.25, AbsRel the mean error by the truth.",
     "shifts": "Accuracy on pictures that were moved or resized.",
 }
 MADE = ("command", "date", "processor", "gpu", "libraries")

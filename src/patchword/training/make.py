@@ -6,20 +6,27 @@ from patchword.engine.average import Average
 from patchword.engine.loop import Plan
 from patchword.engine.optimizers import freeze, optimizer
 from patchword.engine.state import State
-from patchword.factory import as_classifier, build
-from patchword.tasks.classify import Supervised
-from patchword.tasks.distill import Distill
+from patchword.factory import build
 from patchword.training.answers import Asked, cache_folder
 from patchword.training.choose import Chosen
-from patchword.training.feed import Feed
-from patchword.training.objectives import objective
+from patchword.training.feed import Feed, SceneFeed
+from patchword.training.objectives import Objective, objective
 from patchword.training.settings import Settings
 from patchword.training.teacher import Teacher
 from patchword.weights import fill
 
 
-def make_feed(chosen: Chosen, settings: Settings) -> Feed:
+def make_feed(chosen: Chosen, settings: Settings) -> Feed | SceneFeed:
     """Make the training batches, with the teacher's answers where there is one."""
+    if settings.recipe.joint is not None:
+        return SceneFeed(
+            chosen.data.train,
+            settings.recipe,
+            chosen.card,
+            seed=settings.request.views,
+            workers=settings.workers,
+            device=torch.device(settings.device),
+        )
     feed = Feed(
         chosen.data.train,
         settings.recipe,
@@ -63,11 +70,11 @@ def make_plan(settings: Settings) -> Plan:
     )
 
 
-def make_state(chosen: Chosen, settings: Settings) -> State[Supervised | Distill]:
+def make_state(chosen: Chosen, settings: Settings) -> State[Objective]:
     """Make network, optimizer and average as they are before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.request.seed)
-        model = as_classifier(build(chosen.card))
+        model = build(chosen.card)
     if chosen.start is not None:
         fill(model, chosen.start.model.state_dict())
     recipe = settings.recipe

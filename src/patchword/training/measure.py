@@ -15,7 +15,7 @@ from patchword.engine.loop import Plan, step
 from patchword.engine.state import State
 from patchword.errors import ConfigError
 from patchword.training.answers import Asked
-from patchword.training.feed import Feed
+from patchword.training.feed import Feed, Steps
 
 WARM = 3  # steps that are not timed
 SAMPLE = 8.0  # seconds of steps that a budget is made from
@@ -23,7 +23,9 @@ VIEWS = 32  # that a teacher is timed on
 RESERVE = 6.0  # seconds for the table and the report
 
 
-def precision(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> dict[Precision, float]:
+def precision(
+    make: Callable[[], State[Any]], feed: Steps[Any], plan: Plan
+) -> dict[Precision, float]:
     """Time a step of a throw-away network in each precision, at the last size of pictures."""
     state = make()
     batches = feed(feed.batches.frames[-1][0])
@@ -45,7 +47,7 @@ def teacher(asked: Asked, feed: Feed) -> tuple[dict[Precision, float], bool]:
     return times, torch.equal(said["fp32"], said["bf16"])
 
 
-def pace(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> float:
+def pace(make: Callable[[], State[Any]], feed: Steps[Any], plan: Plan) -> float:
     """Return the mean seconds of a step of a throw-away network, data included."""
     firsts = [first for first, _ in feed.batches.frames]
     counts = [b - a for a, b in pairwise([*firsts, plan.steps])]  # of steps at each size
@@ -53,7 +55,7 @@ def pace(make: Callable[[], State[Any]], feed: Feed, plan: Plan) -> float:
     return sum(n * seconds for n, seconds in zip(counts, each, strict=True)) / plan.steps
 
 
-def _pace(state: State[Any], feed: Feed, plan: Plan, first: int, sample: float) -> float:
+def _pace(state: State[Any], feed: Steps[Any], plan: Plan, first: int, sample: float) -> float:
     batches = feed(first)
     with closing(batches), torch.random.fork_rng(devices=[]):
         for _ in range(WARM):

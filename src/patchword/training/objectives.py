@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from patchword.data import Source
+from patchword.data.scenes import KINDS
 from patchword.errors import ConfigError
+from patchword.factory import Model
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.recipes.recipe import ClassLoss, Recipe
@@ -15,7 +18,9 @@ from patchword.tasks.distill import Distill
 from patchword.tasks.multilabel import MultiLabel
 from patchword.tasks.regress import Regress
 from patchword.tasks.symmetric import Symmetric
+from patchword.training.scenes import LEARNT, SceneTask
 
+Objective: TypeAlias = Supervised | Distill | SceneTask
 CLASSES: dict[ClassLoss, Callable[[Classifier], Supervised]] = {
     "cross_entropy": Classify,
     "binary": Binary,
@@ -24,8 +29,10 @@ CLASSES: dict[ClassLoss, Callable[[Classifier], Supervised]] = {
 }
 
 
-def objective(model: Classifier, card: Card, recipe: Recipe) -> Supervised | Distill:
+def objective(model: Model, card: Card, recipe: Recipe) -> Objective:
     """Put the objective around a network that its card's answers are learnt by."""
+    if not isinstance(model, Classifier):
+        return LEARNT[card.kind].task(model, recipe)
     if recipe.distillation is not None:
         return Distill(model, recipe.distillation)
     if card.kind == "labels":
@@ -39,8 +46,17 @@ def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """Fit a recipe to what is known of the pictures, and say what was changed.
 
     Raises:
-        ConfigError: values have no classes to weigh or to balance; a teacher names one class.
+        ConfigError: values have no classes to weigh or to balance; a teacher names one class; the
+            recipe is of scenes and there are none, or it is not and there are.
     """
+    if (source.kind in KINDS) != (recipe.joint is not None):
+        wanted = "place by place" if recipe.joint is None else "of whole pictures"
+        raise ConfigError(
+            f"the recipe {recipe.name} does not learn what this data says {wanted}; leave --recipe "
+            f"out, or name one such as {'tiny_scenes' if recipe.joint is None else 'tiny'}"
+        )
+    if source.kind in KINDS:
+        return recipe, ()
     if recipe.distillation is not None and source.kind in ("labels", "values"):
         raise ConfigError(f"a teacher teaches classes, the data has {source.kind}: leave it out")
     if recipe.distillation is not None and recipe.resolution:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from patchword.data import Source
-from patchword.data.frame import Frame, frame
+from patchword.data.frame import frame
 from patchword.engine.run import Run
 from patchword.errors import ImageError
 from patchword.evaluation.answers import Answers
 from patchword.evaluation.protocol import Finding, Score, Subject
+from patchword.factory import Model
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import looked_at
 from patchword.inspection.stem import filters, position_similarity
@@ -29,10 +31,12 @@ from patchword.pages.report import (
     Report,
     write_report,
 )
-from patchword.predictor import normalise
+from patchword.predictor import Card, normalise
 from patchword.training.choose import Chosen
+from patchword.training.pictured import pictured
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
+from patchword.training.subjects import AnySubject
 from patchword.training.worded import confusion, figure, per_class, titled
 
 MISTAKES, LOOKED_AT = 24, 8
@@ -41,7 +45,7 @@ FURTHER = 4  # scores at the top, beside the main one
 
 def report(
     out: Path,
-    subject: Subject,
+    subject: AnySubject,
     chosen: Chosen,
     settings: Settings,
     found: Sequence[Finding],
@@ -58,7 +62,7 @@ def report(
         found: the scores of each split.
         further: facts beside those on data, network and machine.
     """
-    last, model = (found[-1] if found else None), subject.model
+    last = found[-1] if found else None
     split = last.split if last else None
     source = {"validation": chosen.data.validation, "test": chosen.data.test}.get(split or "")
     classes = chosen.data.train.classes
@@ -71,13 +75,19 @@ def report(
         curves=curves(rows, last.scores[0] if last else None),
         confusion=confusion(classes, last),
         per_class=per_class(classes, last),
-        mistakes=mistakes(source, subject.answers(source)) if source else (),
-        attention=attended(model, source or chosen.data.train, chosen.card.preprocessing),
-        filters=patch_filters(model),
-        positions=positions(model),
-        facts=(*further, *facts(out, chosen, settings, model)),
+        facts=(*further, *facts(out, chosen, settings, subject.model)),
         config=(out / "config.json").read_text(encoding="utf-8"),
     )
+    if isinstance(subject, Subject):
+        page = replace(
+            page,
+            mistakes=mistakes(source, subject.answers(source)) if source else (),
+            attention=attended(subject.model, source or chosen.data.train, subject.card),
+            filters=patch_filters(subject.model),
+            positions=positions(subject.model),
+        )
+    elif source is not None and last is not None:
+        page = replace(page, scenes=pictured(subject, source, last))
     write_report(page, out / "report.html")
 
 
@@ -128,7 +138,7 @@ def curves(rows: list[dict[str, Any]], main: Score | None) -> tuple[Chart, ...]:
         return Series(name=name, x=steps, y=tuple(row[key] * by for row in chosen))
 
     losses = [series("training", train, "loss")]
-    if looks:
+    if any("validation_loss" in row for row in looks):
         losses.append(series("validation", looks, "validation_loss"))
     charts = [
         Chart(
@@ -185,8 +195,9 @@ def mistakes(source: Source, answers: Answers) -> tuple[Mistake, ...]:
 
 
 @torch.inference_mode()
-def attended(model: Classifier, source: Source, preprocessing: Frame) -> tuple[Attended, ...]:
+def attended(model: Classifier, source: Source, card: Card) -> tuple[Attended, ...]:
     """Return where the last block attends to, on pictures spread over the classes."""
+    preprocessing = card.preprocessing
     firsts = np.unique(source.labels, return_index=True)[1]
     kept: list[tuple[int, Tensor]] = []
     for index in firsts[np.linspace(0, len(firsts) - 1, min(LOOKED_AT, len(firsts))).astype(int)]:
@@ -216,18 +227,11 @@ def patch_filters(model: Classifier) -> Filters | None:
     found = filters(model.backbone)
     if found is None:
         return None
-    if found.shape[1] not in (1, 3):
-        found = found.mean(dim=1, keepdim=True)
     return Filters(
-        pictures=tuple(_stretched(component) for component in found),
+        pictures=found.figure().pictures,
         caption="The main patterns that the first layer looks for in a patch, the strongest "
         "first. Smooth waves and edges are what trained networks learn; noise is an untrained one.",
     )
-
-
-def _stretched(component: Float[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
-    scaled = component / component.abs().max().clamp(min=1e-12) * 127.5 + 127.5
-    return pixels(scaled.round().clamp(0, 255).to(torch.uint8))
 
 
 def positions(model: Classifier) -> Float[np.ndarray, "rows columns rows columns"] | None:
@@ -243,7 +247,7 @@ def pixels(image: UInt8[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
 
-def facts(out: Path, chosen: Chosen, settings: Settings, model: Classifier) -> tuple[Facts, ...]:
+def facts(out: Path, chosen: Chosen, settings: Settings, model: Model) -> tuple[Facts, ...]:
     """Return what was found, what ran, and where."""
     census, card = chosen.census, chosen.card
     splits = {"train": census.train, "validation": census.validation, "test": census.test}
@@ -252,6 +256,7 @@ def facts(out: Path, chosen: Chosen, settings: Settings, model: Classifier) -> t
     data = [(n, split_words("", s).strip()) for n, s in splits.items() if s is not None]
     network = [
         ("model", card.model),
+        *([("backbone", card.backbone)] if card.backbone else []),
         ("parameters", f"{parameters:,}"),
         ("image size", f"{size(card.preprocessing.image_size)} pixels"),
         ("mean, deviation", f"{card.preprocessing.mean}, {card.preprocessing.std}"),

@@ -16,6 +16,8 @@ SAID = {
     "labels": "{} labels, any number of them per picture",
     "shares": "shares of {} classes",
     "values": "{} values to predict",
+    "mask": "{} classes of pixels",
+    "depth": "depths",
 }
 NUMBERS = ("parameters", "MACs", "claimed top-1", "probability", "count", "pictures")
 NOTICED = 5  # lines about the data at most
@@ -48,8 +50,8 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
     epochs = settings.steps / settings.steps_per_epoch
     splits = {"train": census.train, "validation": census.validation, "test": census.test}
     return [
-        f"data      {chosen.data.name}: {SAID[card.kind].format(card.num_classes)} "
-        f"({names[:60]}{'...' if len(names) > 60 else ''})",
+        f"data      {chosen.data.name}: {SAID[card.kind].format(card.num_classes)}"
+        + (f" ({names[:60]}{'...' if len(names) > 60 else ''})" if card.kind != "depth" else ""),
         *(f"          {split_words(name, split)}" for name, split in splits.items() if split),
         *(
             f"pixels    {line}"

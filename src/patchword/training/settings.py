@@ -14,6 +14,7 @@ from patchword.recipes.recipe import Recipe
 from patchword.tasks.distill import HARD, SOFT, Distillation
 
 PIXELS = "pixels."  # how the settings of the pixel contract begin
+PARTS = {"segment": "mask", "depth": "depth", "detect": "objects", "panoptic": "panoptic"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,9 @@ class Request:
 
     data: str
     columns: tuple[str, ...] = ()  # of a list of pictures, as ROLE=NAME
+    task: Literal["auto", "segment", "depth", "detect", "panoptic"] = "auto"
     model: str | None = None
+    backbone: str | None = None  # below a model that is a head alone
     recipe: str | None = None
     epochs: float | None = None
     minutes: float | None = None  # of wall clock, from the command to the report
@@ -54,6 +57,11 @@ class Request:
             if value is not None and not (low < value < inf if open_ else low <= value):
                 wanted = f"above {low:g}" if open_ else f"{low} or more"
                 raise ConfigError(f"{words(name, value)}: wanted: {wanted}")
+
+    @property
+    def place(self) -> str:
+        """The data, with the part of its scenes that is meant where a task is named."""
+        return self.data if self.task == "auto" else f"{PARTS[self.task]}:{self.data}"
 
     @property
     def views(self) -> int:

@@ -3,21 +3,27 @@
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from patchword import evaluation
 from patchword.data import Subset
 from patchword.engine.devices import Precision, device
 from patchword.evaluation.answers import scores
+from patchword.evaluation.protocol import Judged
+from patchword.factory import Model
 from patchword.heads.classify import Classifier
 from patchword.training import measure
 from patchword.training.choose import Chosen
-from patchword.training.feed import Feed
+from patchword.training.feed import Feed, Steps
 from patchword.training.make import make_asked, make_feed, make_plan, make_state
 from patchword.training.settings import Request, Settings
+from patchword.training.subjects import subject_of
 from patchword.training.teacher import Teacher
 
+SCENES = 4  # that a look is timed on
 WORTH = 0.95  # share of fp32's time that bf16 must beat to be chosen
 
 
@@ -50,6 +56,7 @@ def settle(request: Request, chosen: Chosen, began: float) -> Settings:
     recipe = replace(chosen.recipe, batch_size=batches.batch_size)
     draft = replace(draft, steps_per_epoch=batches.steps_per_epoch, recipe=recipe)
     if chosen.teacher is not None:
+        assert isinstance(feed, Feed)
         draft = with_teacher(draft, chosen, chosen.teacher, feed)
         feed = make_feed(chosen, draft)
     if request.precision == "auto":
@@ -60,7 +67,7 @@ def settle(request: Request, chosen: Chosen, began: float) -> Settings:
     return with_steps(*within(request.minutes, draft, chosen, feed, began))
 
 
-def with_precision(draft: Settings, chosen: Chosen, feed: Feed) -> Settings:
+def with_precision(draft: Settings, chosen: Chosen, feed: Steps[Any]) -> Settings:
     """Choose the precision in which a step is faster."""
     times = measure.precision(partial(make_state, chosen, draft), feed, make_plan(draft))
     best: Precision = "bf16" if times["bf16"] < WORTH * times["fp32"] else "fp32"
@@ -102,7 +109,7 @@ def with_teacher(draft: Settings, chosen: Chosen, teacher: Teacher, feed: Feed) 
 
 
 def within(
-    minutes: float, draft: Settings, chosen: Chosen, feed: Feed, began: float
+    minutes: float, draft: Settings, chosen: Chosen, feed: Steps[Any], began: float
 ) -> tuple[Settings, int]:
     """Turn a budget of wall clock into a number of steps."""
     make = partial(make_state, chosen, draft)
@@ -114,13 +121,19 @@ def within(
     return replace(draft, reasons=(*draft.reasons, words)), steps
 
 
-def evaluation_seconds(model: Classifier, chosen: Chosen) -> float:
+def evaluation_seconds(model: Model, chosen: Chosen) -> float:
     """Estimate the time of all looks at held-out pictures, from one look at a few of them."""
     data = chosen.data
     sample = data.validation or data.test or data.train
-    few = Subset(sample, np.arange(min(512, len(sample))))
+    of_classes = isinstance(model, Classifier)
+    few = Subset(sample, np.arange(min(512 if of_classes else SCENES, len(sample))))
     start = time.perf_counter()
-    scores(model.eval(), few, chosen.card.preprocessing)
+    if of_classes:
+        scores(model.eval(), few, chosen.card.preprocessing)
+    else:
+        protocol = evaluation.named(evaluation.OWN[chosen.card.kind])
+        judged = Judged(name="", test=few, split="", train=data.train)
+        protocol(subject_of(model.eval(), chosen.card), judged)
     each = (time.perf_counter() - start) / len(few)
     return each * (11 * len(data.validation or ()) + len(data.test or ()))
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
-from patchword.adaptation import adapt
+from patchword import heads
+from patchword.adaptation import adapt, put_under
 from patchword.checkpoints import restore
 from patchword.data import Source
+from patchword.data.scenes import KINDS
 from patchword.errors import ConfigError, WeightsError
-from patchword.factory import as_classifier, with_token
+from patchword.factory import Model, as_classifier, build, with_token
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.training.settings import Request
@@ -23,7 +25,7 @@ class Start:
     """A trained model as it was found, or as it was adapted, and what is to be said of it."""
 
     source: str
-    model: Classifier
+    model: Model
     report: Report
 
     @property
@@ -53,13 +55,20 @@ def restored(request: Request) -> Start | None:
     """Load what a request starts from; None where it starts afresh."""
     if request.init is None:
         return None
-    try:
-        model, report = restore(request.init, request.model, None)
-    except (ConfigError, WeightsError):
-        if request.model is None:
-            raise
-        model, report = restore(request.init, None, None)  # of other sizes than that model has
-    return Start(request.init, as_classifier(model), report)
+    failed: list[ConfigError | WeightsError] = []
+    for name in dict.fromkeys((request.model, below(request), None)):  # the last: of other sizes
+        try:
+            return Start(request.init, *restore(request.init, name, None))
+        except (ConfigError, WeightsError) as error:
+            failed.append(error)
+    raise failed[0]
+
+
+def below(request: Request) -> str | None:
+    """Return the name of the backbone below the head that is asked for, where one is."""
+    if request.backbone is not None or request.model not in heads.index():
+        return request.backbone
+    return heads.config(request.model).backbone
 
 
 def adapted(start: Start, request: Request, source: Source) -> Start:
@@ -76,7 +85,10 @@ def adapted(start: Start, request: Request, source: Source) -> Start:
     Raises:
         ConfigError: the model is another network, or cannot be adapted so.
     """
-    model, card, classes = start.model, start.card, source.classes
+    card, classes = start.card, source.classes
+    model: Model = start.model
+    if source.kind not in KINDS:
+        model = as_classifier(model)
     name = request.model or card.model
     if request.token and with_token(name) != name:
         raise ConfigError(
@@ -104,4 +116,27 @@ def adapted(start: Start, request: Request, source: Source) -> Start:
         noted=(*start.report.noted, *changes.noted, *([words] if nameless else [])),
     )
     made.card = replace(made.card or card, provenance=card.provenance)
-    return Start(start.source, as_classifier(made), report)
+    return Start(start.source, made, report)
+
+
+def underneath(start: Start, card: Card, seed: int) -> Start:
+    """Put a trained classifier's backbone under a fresh head.
+
+    Args:
+        start: as it was found.
+        card: of the model that is wanted, on a backbone of the same name.
+        seed: of the head.
+    """
+    assert isinstance(start.model, Classifier)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = build(card)
+    changes = put_under(start.model, made)
+    report = replace(
+        changes,
+        new=(*start.report.new, *changes.new),
+        dropped=(*start.report.dropped, *changes.dropped),
+        noted=(*start.report.noted, *changes.noted),
+    )
+    made.card = replace(card, provenance=start.card.provenance)
+    return Start(start.source, made, report)

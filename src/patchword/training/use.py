@@ -11,12 +11,13 @@ from patchword.config import read_json
 from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
-from patchword.errors import DataError, ImageError
-from patchword.factory import as_classifier
+from patchword.errors import ConfigError, DataError, ImageError
+from patchword.heads.classify import Classifier
 from patchword.layers import fold
 from patchword.lineage import lineage, of_code, passed_on
 from patchword.results import Inherited, Prediction
 from patchword.training.job import stored_card
+from patchword.training.placed import placed
 
 BATCH = 64
 
@@ -46,12 +47,24 @@ def files(patterns: Sequence[str]) -> list[str]:
 
 
 def predictions(
-    run: Path, patterns: Sequence[str], *, top: int, device: str, views: Sequence[str] = ()
+    run: Path,
+    patterns: Sequence[str],
+    *,
+    top: int,
+    device: str,
+    views: Sequence[str] = (),
+    out: Path | None = None,
 ) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
-    model = as_classifier(load(run)).to(named_device(device))
+    model = load(run).to(named_device(device))
     fold(model.eval())
+    if not isinstance(model, Classifier):
+        where = out or Path("predictions") / run.resolve().stem
+        yield from placed(model, names, where, top=top, views=views)
+        return
+    if out is not None:
+        raise ConfigError("--out is for answers of every pixel; this model answers whole pictures")
     predictor = model.predictor(views)
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}

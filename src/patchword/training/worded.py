@@ -50,7 +50,13 @@ def per_class(classes: tuple[str, ...], found: Finding | None) -> tuple[ClassRow
     if found is None or not found.per_class:
         return ()
     return tuple(
-        ClassRow(name=name, count=each.count, recall=each.recall, precision=each.precision)
+        ClassRow(
+            name=name,
+            count=each.count,
+            recall=each.recall,
+            precision=each.precision,
+            iou=each.iou,
+        )
         for name, each in zip(classes, found.per_class, strict=True)
     )
 
