@@ -57,7 +57,7 @@ class DPTConfig(HeadConfig):
 class DPTDepthConfig(DPTConfig):
     """Inverse depth, up to a scale and a shift; or depth, where `affine` settles these."""
 
-    kind: ClassVar[Literal["mask", "depth"]] = "depth"
+    kind: ClassVar[Any] = "depth"
     affine: tuple[float, float] | None = None  # scale, shift: depth is 1 / (scale y + shift)
 
     def answering(self, num_classes: int) -> nn.Sequential:
