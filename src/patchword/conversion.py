@@ -13,6 +13,7 @@ from patchword.config import dump
 from patchword.errors import ConfigError, WeightsError, suggest
 from patchword.factory import Model, formats
 from patchword.files import write_text
+from patchword.heads.detector import Found
 from patchword.identify import named, pixelwise
 from patchword.lineage import lineage, readme
 from patchword.predictor import Card
@@ -148,7 +149,7 @@ def verify(model: Model, dest: Path, *, alone: bool) -> None:
         size, channels = model.card.preprocessing.image_size, len(model.card.preprocessing.mean)
         noise = torch.randn(1, channels, *size, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
-            answers = [deepcopy(m).cpu().eval()(noise) for m in (model, again)]
+            answers = [flat(deepcopy(m).cpu().eval()(noise)) for m in (model, again)]
         if not torch.allclose(*answers, rtol=0, atol=0, equal_nan=True):
             raise WeightsError(
                 f"{dest} has the weights, and answers otherwise: its config cannot say how this "
@@ -157,3 +158,9 @@ def verify(model: Model, dest: Path, *, alone: bool) -> None:
     own = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     if checksum(found, "") != checksum(own, ""):
         raise WeightsError(f"{dest} does not hold the tensors that were written; write it again")
+
+
+def flat(answer: Tensor | Found) -> Tensor:
+    """Return all numbers of an answer in a row."""
+    parts = (answer,) if isinstance(answer, Tensor) else answer
+    return torch.cat([part.flatten() for part in parts if part is not None])

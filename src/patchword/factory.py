@@ -15,10 +15,11 @@ from patchword.data.pixels import Pixels
 from patchword.errors import ConfigError, suggest
 from patchword.heads.classify import Classifier, classifier
 from patchword.heads.dense import Dense, Design, HeadConfig
+from patchword.heads.detector import Detector
 from patchword.predictor import Card
 from patchword.weights import Format
 
-Model = Classifier | Dense
+Model = Classifier | Dense | Detector
 """What a name makes: a backbone with a head, and a card of its own."""
 
 
@@ -251,7 +252,8 @@ def formats(card: Card) -> tuple[Format, ...]:
     below = family(card.backbone or card.model).FORMATS
     if card.head is None:
         return tuple(below)
-    around = (head.around(below) for head in heads.family(card.model).FORMATS)
+    settings = parse(type(heads.config(card.model).head), card.head)
+    around = (head.around(below, settings) for head in heads.family(card.model).FORMATS)
     return tuple(format_ for format_ in around if format_ is not None)
 
 
@@ -259,9 +261,23 @@ def as_classifier(model: Model) -> Classifier:
     """Return a model that answers for whole pictures.
 
     Raises:
-        ConfigError: it answers for every pixel.
+        ConfigError: it answers for every pixel, or with boxes.
     """
     if isinstance(model, Classifier):
         return model
     name = model.card.model if model.card is not None else type(model.head).__name__
-    raise ConfigError(f"{name} answers for every pixel; wanted: a classifier, such as its backbone")
+    what = "with boxes" if isinstance(model, Detector) else "for every pixel"
+    raise ConfigError(f"{name} answers {what}; wanted: a classifier, such as its backbone")
+
+
+def as_dense(model: Model) -> Dense:
+    """Return a model that answers for every pixel.
+
+    Raises:
+        ConfigError: it answers for whole pictures, or with boxes.
+    """
+    if isinstance(model, Dense):
+        return model
+    name = model.card.model if model.card is not None else type(model.head).__name__
+    what = "for whole pictures" if isinstance(model, Classifier) else "with boxes"
+    raise ConfigError(f"{name} answers {what}; wanted: a model that answers for every pixel")

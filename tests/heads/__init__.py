@@ -3,7 +3,7 @@
 A file holds
 
     TINY      kind -> (a tiny backbone's config, the head's config); at least one per part
-    PEERS     name -> what makes a live reference (tests/heads/peer.py)
+    PEERS     name -> what makes a live reference (tests/heads/peer.py; of objects: sets.py)
     GOLDENS   the beginning of a golden's name -> its reader (tests/parity/goldens.py)
 """
 
@@ -13,5 +13,5 @@ from pathlib import Path
 HEADS = {
     path.stem: importlib.import_module(f"{__name__}.{path.stem}")
     for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))
-    if not path.stem.startswith("test_") and path.stem not in ("conftest", "made", "peer")
+    if not path.stem.startswith("test_") and path.stem not in ("conftest", "made", "peer", "sets")
 }

@@ -35,7 +35,8 @@ def filled(file, name, family, pair, weights, classes):
     """
     config, head = pair
     known = {f.name: f for f in importlib.import_module(f"{heads.__name__}.{file}").FORMATS}
-    format_ = known[name].around(importlib.import_module(f"{models.__name__}.{family}").FORMATS)
+    below = importlib.import_module(f"{models.__name__}.{family}").FORMATS
+    format_ = known[name].around(below, head)
     assert format_ is not None
     model = head.assemble(config.build(), classes)
     fill(model, format_.load(weights, config))

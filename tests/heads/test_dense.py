@@ -17,9 +17,15 @@ from tests.contract.tiny import made as made_backbone
 from tests.heads import HEADS
 from tests.heads.made import made
 
-PAIRS = {f"{head}-{kind}": pair for head, it in HEADS.items() for kind, pair in it.TINY.items()}
-WHOLE = [name for name in heads.index() if heads.config(name).backbone]
-BARE = [name for name in heads.index() if not heads.config(name).backbone]
+PAIRS = {
+    f"{head}-{kind}": pair
+    for head, it in HEADS.items()
+    for kind, pair in it.TINY.items()
+    if pair[1].kind != "objects"
+}
+DENSE = [name for name in heads.index() if heads.config(name).head.kind != "objects"]
+WHOLE = [name for name in DENSE if heads.config(name).backbone]
+BARE = [name for name in DENSE if not heads.config(name).backbone]
 PLAIN = ("setr_mla",)  # heads that refuse a pyramid
 QUICK = "segformer_b0"
 

@@ -73,6 +73,6 @@ def check(folder: Path, name: str) -> Verdict:
         passed &= torch.allclose(ours, wanted, rtol=limits.get("rtol", 1e-4), atol=atol)
         error = (ours - wanted).abs().max().item()
         worst, limit = max((worst, limit), (error, atol))
-        share = max(share, error / wanted.abs().max().item())
+        share = max(share, error / (wanted.abs().max().item() or 1.0))
     outcome = "unofficial" if "unofficial" in name else "pass" if passed else "fail"
     return Verdict(name=name, outcome=outcome, error=worst, tolerance=limit, share=share)

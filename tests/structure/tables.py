@@ -65,6 +65,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("lrnet", "resnet"): "LR-Net is a ResNet whose convolutions are local relations",
     ("nonlocal_net", "resnet"): "a non-local network is a ResNet with further blocks",
     ("sasa", "resnet"): "SASA is a ResNet whose 3x3 convolutions attend over windows",
+    ("detr_panoptic", "detr"): "masks are a further part of DETR",
     ("hybrid", "vit"): "a hybrid is ViT with patches of a convnet's map",
     ("hybrid", "bit"): "its convolutions are BiT's",
     ("hybrid", "resnet"): "its stem is a ResNet's",
@@ -85,6 +86,7 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
 INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
     "heads/dense.py": "what every head for pixels is",
     "heads/panoptic.py": "what every head that parts pictures is",
+    "heads/detector.py": "what every head for objects is",
     "recipes/pick.py": "chooses among the recipes",
     "recipes/recipe.py": "what every recipe is made of",
     "tasks/base.py": "what every task is",
@@ -117,9 +119,6 @@ AWAITED = {  # "layers/file.py:name" -> who else is to use it
     "layers/sampling.py:centres": "Deformable DETR's cells look around their centres",
     "layers/sampling.py:sample": "Deformable DETR reads maps at points, Sparse R-CNN at regions'",
     "layers/sequence.py:CrossAttention": "captioners' words read the tokens of an image",
-    "layers/sequence.py:PostNorm": "DETR's layers are in this order",
-    "layers/sequence.py:PreNorm": "the towers of CLIP are in this order",
-    "layers/sequence.py:SelfAttention": "the text tower of CLIP reads itself through a mask",
 }
 
 FAMILY_LINES = 250  # without its declarative tables
@@ -130,9 +129,11 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py:train": "a parameter and its line of help for each flag of the command",
     "heads/max_deeplab.py": "two paths, a stacked decoder, slots: parts that no other paper has",
     "heads/dpt.py": "two answers from one fusion: depths, relative or metric, and classes",
+    "heads/deformable_detr.py": "one stage or two, refined or not, one map or more",
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
     "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
     "models/tnt.py": "two transformers, and where the words of the inner one lie",
+    "models/resnet.py": "its last stage can be dilated, which detectors ask of it by name",
     "pretrained.py:create_model": "a line of help for each thing that can be said of a model",
     "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }
@@ -176,7 +177,7 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "rich": ("",),
     "safetensors": ("",),
     "simplejpeg": ("data/jpeg.py",),
-    "scipy": ("data/", "evaluation/", "tasks/slots.py"),
+    "scipy": ("data/", "evaluation/", "tasks/"),
     "sklearn": ("data/", "inspection/embedding.py"),
     "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),

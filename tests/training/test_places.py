@@ -181,7 +181,8 @@ def test_depths_are_learnt_and_written(tmp_path):
     assert flat != found["absrel"]
     (answer,) = predict(out, str(data / "rgb/val/0.png"), out=tmp_path / "out")
     with Image.open(answer.written[0]) as image:
-        assert image.mode == "I;16" and image.size == Image.open(data / "rgb/val/0.png").size
+        with Image.open(data / "rgb/val/0.png") as picture:
+            assert image.mode == "I;16" and image.size == picture.size
         near = np.array(image).astype(float)
     metres = open_data(data, pixels=Pixels(), seed=0).validation.scene(0).depth.numpy()
     known = metres > 0

@@ -158,7 +158,7 @@ def gradient(state: State[Any], batches: list[Any], plan: Plan) -> Tensor:
     it twice and the loop is none the wiser.
     """
     state.optimizer.zero_grad()
-    count = torch.stack([state.task.count(batch) for batch in batches]).sum()
+    count = torch.stack([state.task.count(batch) for batch in batches]).sum(dim=0)
     masks = Masks(state.task, plan, state.step, len(batches))
     total = torch.zeros((), device=count.device)
     for number, batch in enumerate(batches):

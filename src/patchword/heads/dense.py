@@ -8,7 +8,7 @@ that any head goes on any backbone, whatever either is called.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,8 +21,19 @@ from patchword.layers import Grid, Normed
 from patchword.predictor import Card
 
 MAIN = "main"  # what the head itself answers, beside its auxiliary heads
-HeadKind = Literal["mask", "depth", "panoptic"]
-"""Of what a head answers: a class or a depth of every pixel; segments."""
+HeadKind = Literal["mask", "depth", "panoptic", "objects"]
+"""Of what a head answers: a class or a depth of every pixel; segments; objects."""
+
+
+@runtime_checkable
+class Assembles(Protocol):
+    """What the config of any head can do; those of other answers make other models."""
+
+    kind: ClassVar[HeadKind]
+
+    def assemble(self, backbone: Backbone, num_classes: int) -> Any:
+        """Make a model of a backbone and a fresh head."""
+        ...
 
 
 class DenseHead(nn.Module, ABC):
@@ -92,19 +103,21 @@ class Dense(nn.Module):
 
     def _seen(self, images: Tensor) -> tuple[tuple[Tap, ...], Grid]:
         """Return the levels of images, and the sides to which these were padded."""
-        rows, columns = images.shape[2:]
-        step = self.backbone.multiple
-        below, right = -rows % step, -columns % step
-        if below or right:
-            images = F.pad(images, (0, right, 0, below))
+        images = to_multiple(images, self.backbone.multiple)
         taps = self.backbone(images, taps=self.head.levels).taps
-        return taps, (rows + below, columns + right)
+        return taps, tuple(images.shape[2:])
 
 
 def _cut(found: Tensor, padded: Grid, images: Tensor) -> Tensor:
     """Bring an answer to the size of images that may have been padded."""
     rows, columns = images.shape[2:]
     return resized(found, padded)[:, :, :rows, :columns]
+
+
+def to_multiple(images: Float[Tensor, "b c h w"], step: int) -> Float[Tensor, "b c H W"]:
+    """Pad images with zeros, right and below, to sides that are multiples of a number."""
+    below, right = (-side % step for side in images.shape[2:])
+    return F.pad(images, (0, right, 0, below)) if below or right else images
 
 
 def resized(
@@ -169,7 +182,7 @@ def refuse(backbone: Backbone, fault: str, wanted: str) -> NoReturn:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig(ABC):
-    """What a head is made from. Those of other answers (boxes, say) make other models.
+    """What a head that answers for every pixel is made from.
 
     Attributes:
         kind: of the answers.
@@ -199,7 +212,7 @@ class HeadConfig(ABC):
 class Design:
     """A model as its paper has it: a head, on a backbone of the zoo; or a head for any."""
 
-    head: HeadConfig
+    head: Assembles
     backbone: str | None = None  # its name; None: whoever takes the head says one
     changes: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the backbone's config
     num_classes: int = 150  # ADE20K's

@@ -54,11 +54,15 @@ def products_win() -> bool:
 
 
 class Attend(Operator):
-    """softmax(q k' / sqrt(c) + bias) v, without parameters."""
+    """softmax(q k' / sqrt(c) + bias) v, without parameters.
 
-    def __init__(self) -> None:
+    Args:
+        drop: dropout of the weights while training.
+    """
+
+    def __init__(self, drop: float = 0.0) -> None:
         super().__init__()
-        self.products = products_win()
+        self.drop, self.products = drop, products_win()
 
     def forward(
         self,
@@ -71,9 +75,11 @@ class Attend(Operator):
 
         `bias` broadcasts to (b h n m); a boolean one is True where a query may attend to a key.
         """
+        drop = self.drop if self.training else 0.0
         if self.unfused(q, k, v, bias):
-            return self.weights(q, k, v, bias) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            weights = self.weights(q, k, v, bias)
+            return (F.dropout(weights, drop) if drop else weights) @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=drop)
 
     def unfused(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
         """Return whether the weights are best worked out: a matter of speed alone.

@@ -74,7 +74,7 @@ class Residual(nn.Module):
 class PostNorm(Residual):
     """norm(x + branch(x)): the Transformer's own order, and BERT's."""
 
-    def forward(self, x: Float[Tensor, "b n d"], *inputs: Tensor | None) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, "b n d"], *inputs: object) -> Float[Tensor, "b n d"]:
         """Add the branch, then norm."""
         return self.norm(x + self.drop(self.branch(x, *inputs)))
 
@@ -82,6 +82,6 @@ class PostNorm(Residual):
 class PreNorm(Residual):
     """x + branch(norm(x)): the order of GPT-2 and ViT, which trains without warm-up."""
 
-    def forward(self, x: Float[Tensor, "b n d"], *inputs: Tensor | None) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, "b n d"], *inputs: object) -> Float[Tensor, "b n d"]:
         """Norm what the branch reads, then add."""
         return x + self.drop(self.branch(self.norm(x), *inputs))

@@ -7,7 +7,7 @@ Departures a bottleneck takes its stride in the 3x3 convolution ("v1.5"), as all
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch.nn.functional as F
@@ -41,10 +41,14 @@ class ResNetConfig(StagesConfig):
     """Table 1 of the paper."""
 
     block: Literal["basic", "bottleneck"] = "bottleneck"
+    dilated: bool = False  # the last stage looks as far as it would, and keeps the resolution
 
     def build(self) -> "ResNet":
         """Make the backbone, with fresh weights."""
-        return ResNet(self, basic if self.block == "basic" else bottleneck)
+        network = ResNet(self, basic if self.block == "basic" else bottleneck)
+        if self.dilated:
+            dilate(network)
+        return network
 
 
 NARROW = (64, 128, 256, 512)
@@ -291,3 +295,20 @@ class ResNet(Backbone):
         """Return the stem, the blocks of all stages, and the last norm."""
         blocks = [block for stage in self.stages for block in stage.children()]
         return [self.stem, *blocks, self.norm]
+
+
+def dilate(network: ResNet) -> None:
+    """Let the last stage keep its map's resolution, and spread its kernels over as many pixels.
+
+    As in torchvision and in DETR-DC5, the first block's kernels stay as they are.
+    """
+    last = network.stages[-1]
+    for number, block in enumerate(last.children()):
+        for part in block.modules():
+            if isinstance(part, nn.Conv2d):
+                part.stride = (1, 1)
+                if number and part.kernel_size == (3, 3):
+                    part.dilation = part.padding = (2, 2)
+    stride = network.levels[-3].stride
+    kept = [replace(level, stride=stride) for level in network.levels[-2:]]
+    network.levels = (*network.levels[:-2], *kept)

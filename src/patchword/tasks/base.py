@@ -22,15 +22,17 @@ class Task(nn.Module, ABC):
     """
 
     @abstractmethod
-    def count(self, batch: Any) -> Float[Tensor, ""]:
+    def count(self, batch: Any) -> Float[Tensor, "*kinds"]:
         """Count what the loss is a mean over, from the targets alone: images, boxes, pixels.
+
+        That is one number; or several, where parts of the loss are means over different things.
 
         The loop adds the counts of all micro-batches and processes of a step and hands the sum
         to `forward`; accumulated steps then equal those of one large batch.
         """
 
     @abstractmethod
-    def forward(self, batch: Any, count: Float[Tensor, ""]) -> Loss:
+    def forward(self, batch: Any, count: Float[Tensor, "*kinds"]) -> Loss:
         """Return what a training batch costs: its sum over all, divided by the step's `count`."""
 
     def after_step(self, progress: float) -> None:

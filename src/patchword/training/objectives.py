@@ -7,7 +7,7 @@ from typing import TypeAlias
 from patchword.data import Source
 from patchword.data.scenes import KINDS
 from patchword.errors import ConfigError
-from patchword.factory import Model
+from patchword.factory import Model, as_dense
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 from patchword.recipes.recipe import ClassLoss, Recipe
@@ -32,7 +32,7 @@ CLASSES: dict[ClassLoss, Callable[[Classifier], Supervised]] = {
 def objective(model: Model, card: Card, recipe: Recipe) -> Objective:
     """Put the objective around a network that its card's answers are learnt by."""
     if not isinstance(model, Classifier):
-        return LEARNT[card.kind].task(model, recipe)
+        return LEARNT[card.kind].task(as_dense(model), recipe)
     if recipe.distillation is not None:
         return Distill(model, recipe.distillation)
     if card.kind == "labels":

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from patchword.evaluation.protocol import Subject, Tune
 from patchword.evaluation.viewing import Viewer
-from patchword.factory import Model
+from patchword.factory import Model, as_dense
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
 
@@ -21,4 +21,4 @@ def subject_of(
     """Return what protocols of the model's kind judge."""
     if isinstance(model, Classifier):
         return Subject(model, card, say, tune)
-    return Viewer(model, card, say)
+    return Viewer(as_dense(model), card, say)

@@ -12,6 +12,7 @@ from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError, ImageError
+from patchword.factory import as_dense
 from patchword.heads.classify import Classifier
 from patchword.layers import fold
 from patchword.lineage import lineage, of_code, passed_on
@@ -61,7 +62,7 @@ def predictions(
     fold(model.eval())
     if not isinstance(model, Classifier):
         where = out or Path("predictions") / run.resolve().stem
-        yield from placed(model, names, where, top=top, views=views)
+        yield from placed(as_dense(model), names, where, top=top, views=views)
         return
     if out is not None:
         raise ConfigError("--out is for answers of every pixel; this model answers whole pictures")

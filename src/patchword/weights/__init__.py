@@ -2,6 +2,7 @@
 
 from patchword.weights.formats import Format as Format
 from patchword.weights.formats import HeadFormat as HeadFormat
+from patchword.weights.formats import Layered as Layered
 from patchword.weights.formats import Tensors as Tensors
 from patchword.weights.formats import fill as fill
 from patchword.weights.formats import recognise as recognise

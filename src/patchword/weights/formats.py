@@ -6,7 +6,7 @@ rules that are read both ways, so every format that loads also saves.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class Format:
         self.name, self.root, self.ignore, self.head = name, root, ignore, head
         self.derived, self.copies, self.placed = derived, copies, placed
         self.rules, self.settings = _of_backbone(rules), settings or {}
+        self.twins: Mapping[str, str] = {}  # second names in full, written as the first are
 
     def _rules(self, config: Any) -> list[tuple[Rule, bool]]:
         """Return the rules, each with whether it is about the backbone."""
@@ -133,12 +134,21 @@ class Format:
                     break
             else:
                 raise WeightsError(f"the {self.name} format has no name for {name}")
+        result |= {new: result[old] for new, old in self.twins.items() if old in result}
         if self.copies is not None and config is not None:
             twins = self.copies(config)
             result |= {f"{root}{new}": result[f"{root}{old}"] for new, old in twins.items()}
         if self.derived is not None and config is not None:
             result |= {f"{root}{name}": tensor for name, tensor in self.derived(config).items()}
         return result
+
+
+class Layered(NamedTuple):
+    """How a project names what a head has as often as its config says."""
+
+    rules: tuple[Rule, ...]
+    twins: Mapping[str, str]  # second names of theirs, which say nothing new, and the first
+    written: bool  # whether they write the second names
 
 
 class HeadFormat:
@@ -153,6 +163,7 @@ class HeadFormat:
         unread: tensors of our backbones that this head's model does not have, by their names.
         unused: their tensors that have no part in our network, a backbone's without the root.
         derived: makes those of theirs that we do not have, named without the root; as in `Format`.
+        layered: makes, from the head's config, the rules that go before the others.
     """
 
     def __init__(
@@ -165,33 +176,38 @@ class HeadFormat:
         unread: tuple[str, ...] = (),
         unused: tuple[str, ...] = (),
         derived: Callable[[Any], Tensors] | None = None,
+        layered: Callable[[Any], Layered] | None = None,
     ) -> None:
         self.name, self.rules, self.root, self.backbone = name, rules, root, backbone or name
+        self.layered = layered
         self.first, self.unread, self.unused, self.derived = first, unread, unused, derived
 
-    def around(self, formats: Iterable[Format]) -> Format | None:
+    def around(self, formats: Iterable[Format], head: Any = None) -> Format | None:
         """Return the format of a whole model; None where its backbone has none of that name.
 
         Args:
             formats: those of the backbone's family.
+            head: the head's config.
         """
         base = next((format_ for format_ in formats if format_.name == self.backbone), None)
         if base is None:
             return None
         unread = tuple(f"backbone.{name}" for name in self.unread)
         aside = [part for r in base.rules if r.ours in unread for part in r.parts]
+        own = self.layered(head) if self.layered and head is not None else Layered((), {}, False)
         made = Format(
             self.name,
             *self.first,
-            head=self.rules,
+            head=(*own.rules, *self.rules),
             root=(self.root,),
-            ignore=(*base.ignore, *self.unused, *aside),
+            ignore=(*base.ignore, *self.unused, *aside, *own.twins),
             derived=self.derived or base.derived,
             copies=base.copies,
             placed=base.placed,
             settings=base.settings,
         )
         made.rules += tuple(rule for rule in base.rules if rule.ours not in unread)
+        made.twins = own.twins if own.written else {}
         return made
 
 
