@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from patchword.heads.dense import resized
 from patchword.heads.dpt import DPTDepthConfig, DPTMaskConfig
+from patchword.models.hybrid import HybridConfig
 from patchword.models.vit import ViTConfig
 from tests.families import pvtv2, vit
 from tests.heads.made import filled
@@ -20,7 +21,19 @@ CONFIG = ViTConfig(
     mlp_ratio=2.0,
     resample="bilinear",
 )
+HYBRID = HybridConfig(
+    image_size=(64, 64),
+    patch_size=16,
+    stem_dim=32,
+    stem_depth=(1, 2, 1),
+    embed_dim=24,
+    depth=4,
+    num_heads=3,
+    mlp_ratio=2.0,
+    resample="bilinear",
+)
 TINY = {
+    "hybrid": (HYBRID, DPTDepthConfig(**SMALL)),
     "depth": (vit.VIT, DPTDepthConfig(**SMALL)),
     "add": (vit.VIT, DPTDepthConfig(readout="add", **SMALL)),
     "ignore": (vit.MEAN, DPTDepthConfig(affine=(0.05, 0.1), **SMALL)),
@@ -101,7 +114,50 @@ def transformers_s(head):
     )
 
 
+def transformers_s_hybrid():
+    """Return transformers' hybrid for depth."""
+    from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
+
+    c, head = HYBRID, DPTDepthConfig(**SMALL | {"reassembled": (128, 256, 10, 12)})
+    convnet = BitConfig(
+        embedding_size=c.stem_dim,
+        hidden_sizes=[128, 256, 512],
+        depths=list(c.stem_depth),
+        layer_type="bottleneck",
+        global_padding="same",
+        embedding_dynamic_padding=True,
+        out_features=["stage1", "stage2", "stage3"],
+    )
+    about = DPTConfig(
+        is_hybrid=True,
+        backbone_config=convnet,
+        backbone_featmap_shape=[1, 512, 4, 4],
+        image_size=64,
+        patch_size=c.patch_size,
+        hidden_size=c.embed_dim,
+        num_hidden_layers=c.depth,
+        num_attention_heads=c.num_heads,
+        intermediate_size=2 * c.embed_dim,
+        layer_norm_eps=c.norm_eps,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=list(head.reassembled),
+        fusion_hidden_size=head.channels,
+    )
+    model = DPTForDepthEstimation(about)
+    model.head.head[4].bias.data.fill_(1.0)  # or a last ReLU that is closed hides all
+    return DensePeer(
+        model=model,
+        see=lambda model, batch: {"main": model(batch).predicted_depth[:, None]},
+        pair=(c, head),
+        file="dpt",
+        format="transformers",
+        family="hybrid",
+        classes=1,
+    )
+
+
 PEERS = {
+    "hybrid": transformers_s_hybrid,
     "project": lambda: transformers_s(DPTDepthConfig(readout="project", **SMALL)),
     "add": lambda: transformers_s(DPTDepthConfig(readout="add", **SMALL)),
     "ignore": lambda: transformers_s(DPTDepthConfig(readout="ignore", **SMALL)),

@@ -46,9 +46,10 @@ class DPTConfig(HeadConfig):
 
     def head(self, backbone: Backbone, num_classes: int) -> "DPTHead":
         levels = chosen(backbone, self.levels or backbone.pyramid())
-        there = all(level.prefix for level in levels)
+        sizes = {level.channels for level in levels if level.prefix}
+        there = sizes != set() and all(v.prefix or v.channels not in sizes for v in levels)
         if self.readout not in (None, "ignore") and not there:
-            words = "one at every level, or is told to ignore it (readout)"
+            words = "one at every level of tokens, or is told to ignore it (readout)"
             refuse(backbone, f"has no class token to {self.readout}", words)
         readout = self.readout or ("project" if there else "ignore")
         return DPTHead(self, levels, readout, num_classes)
@@ -124,11 +125,22 @@ VARIANTS = {
     "dpt_mit_b0": Design(  # ours, for small machines
         head=DPTDepthConfig(channels=64), backbone="mit_b0", num_classes=1
     ),
+    "dpt_hybrid": Design(
+        head=DPTDepthConfig(reassembled=(256, 512, 768, 768)),
+        backbone="vit_base_r50_s16_384",
+        changes=AT_384,
+        num_classes=1,
+    ),
     "dpt_large_segmentation": Design(
         head=DPTMaskConfig(), backbone="vit_large_patch16_384", changes=AT_384
     ),
     "dpt_base_segmentation": Design(
         head=DPTMaskConfig(reassembled=BASE), backbone="vit_base_patch16_384", changes=AT_384
+    ),
+    "dpt_hybrid_segmentation": Design(
+        head=DPTMaskConfig(reassembled=(256, 512, 768, 768)),
+        backbone="vit_base_r50_s16_384",
+        changes=AT_384,
     ),
 }
 
@@ -300,12 +312,14 @@ class DPTHead(DenseHead):
         self, config: DPTConfig, levels: Sequence[Level], readout: Readout, num_classes: int
     ) -> None:
         super().__init__(levels)
-        c, strides = config, [max(level.stride or (1,)) for level in levels]
-        alike = [strides.count(stride) > 1 for stride in strides]  # of a transformer's tokens
-        finest = strides[0] / 4 if alike[0] else strides[0]
-        self.reassemble, dims = nn.ModuleDict(), [level.channels for level in levels]
+        c, dims = config, [level.channels for level in levels]
+        strides = [max(level.stride or (1,)) for level in levels]
+        sizes = [*zip(dims, strides, strict=True)]
+        tokens = [sizes.count(size) > 1 for size in sizes]  # a transformer's levels are alike
+        finest = strides[0] / 4 if tokens[0] else strides[0]
+        self.reassemble = nn.ModuleDict()
         for i, level in enumerate(levels):
-            if alike[i]:
+            if tokens[i]:
                 dims[i] = c.reassembled[i]
                 scale = strides[i] / (finest * 2**i)
                 self.reassemble[str(i)] = Reassemble(level.channels, dims[i], readout, scale)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
+from patchword.features import Trace, stage_levels
 from patchword.layers import Grid, PatchEmbed
 from patchword.layers.grid import strided
 from patchword.models.bit import StdConv
@@ -26,6 +27,7 @@ from patchword.models.resnet import Residual, Stem, stages
 from patchword.models.vit import ViT, ViTConfig
 from patchword.weights import Format, Rule, Rules, modules, within
 from patchword.weights.google import KERNEL, google_formats, norm
+from patchword.weights.plain import ON_DISK, transformers_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,9 @@ class HybridConfig(ViTConfig):
         """Pixels of the side of one cell of the convnet's last map."""
         return 4 * 2 ** max(len(self.stem_depth) - 1, 0)
 
-    def build(self) -> ViT:
+    def build(self) -> "Hybrid":
         """Make the backbone, with fresh weights."""
-        return ViT(self, HybridEmbed(self))
+        return Hybrid(self)
 
 
 def sized(config: HybridConfig, side: int) -> HybridConfig:
@@ -114,6 +116,23 @@ FORMATS = (
         head=(Rule("head.*", "head.label.*"),),
     ),
     *google_formats({"act": "tanh", "resample": "linear", "group_eps": 1e-6}, convnet_rules),
+    transformers_format(  # as it stands in their DPT
+        "transformers",
+        "encoder.layer",
+        ON_DISK,
+        Rule("embeddings.projection.*", "stem.patch_embed.proj.*"),
+        *within(
+            "embeddings.backbone.bit",
+            PLACE,
+            *modules({"embedder.convolution": "stem.conv.conv", "embedder.norm": "stem.conv.norm"}),
+            *within(
+                "encoder.stages.#.layers.#",
+                "stages.#.#",
+                *modules({"conv{#+1}": "branch.#.conv", "norm{#+1}": "branch.#.norm"}),
+                *modules({"downsample": "shortcut"}),
+            ),
+        ),
+    ),
 )
 
 
@@ -206,8 +225,56 @@ class HybridEmbed(PatchEmbed):
         Raises:
             ShapeError: the channels are others, or the map cannot be cut into patches.
         """
+        return self.cut(self.maps(images)[-1])
+
+    def maps(self, images: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Return the convnet's maps: that of each stage, or of its stem where it has no stages.
+
+        Raises:
+            ShapeError: as `forward`.
+        """
         if self.patch_size > 1:
             fault, _ = strided(tuple(images.shape[2:]), (self.pixels, self.pixels))
             if fault:
                 raise ShapeError(fault)
-        return super().forward(self.convnet(images))
+        if isinstance(self.convnet, Stem):
+            return [self.convnet(images)]
+        stem, stages = self.convnet.children()
+        x, found = stem(images), list[Tensor]()
+        for stage in stages.children():
+            x = stage(x)
+            found.append(x)
+        return found
+
+    def cut(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return the patches of the convnet's last map, and their grid."""
+        return super().forward(x)
+
+
+class Hybrid(ViT):
+    """A ViT over a convnet, whose stages can be tapped too, where it has any."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config, HybridEmbed(config))
+        dims = [4 * config.stem_dim << i for i in range(len(config.stem_depth))]
+        if dims:
+            found = stage_levels(dims, [4 << i for i in range(len(dims))])
+            self.levels = (*found[:-1], *self.levels)
+
+    def enter(
+        self, images: Float[Tensor, "b c h w"], trace: Trace
+    ) -> tuple[Float[Tensor, "b n d"], Grid]:
+        embed = self.stem.patch_embed
+        assert isinstance(embed, HybridEmbed)
+        maps = embed.maps(images)
+        for i, x in enumerate(maps if self.config.stem_depth else []):
+            trace.map(f"stages.{i}", x)
+        return self.stem.placed(*embed.cut(maps[-1]))
+
+    def pyramid(self) -> tuple[str, ...]:
+        """Name two stages and the ends of the last two quarters of blocks, as DPT-Hybrid does."""
+        stages = tuple(f"stages.{i}" for i in range(len(self.config.stem_depth)))[:2]
+        depth = len(self.blocks)
+        if len(stages) < 2 or depth < 2:
+            return super().pyramid()
+        return (*stages, f"blocks.{max(depth * 3 // 4 - 1, 0)}", f"blocks.{depth - 1}")

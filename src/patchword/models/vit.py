@@ -183,7 +183,12 @@ class Stem(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
         """Return prefix tokens and patches, with their positions, and the patches' grid."""
-        x, grid = self.patch_embed(images)
+        return self.placed(*self.patch_embed(images))
+
+    def placed(
+        self, x: Float[Tensor, "b cells d"], grid: Grid
+    ) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Put prefix tokens before patches, and add positions."""
         position = self.position(grid)
         if self.position.prefix == 0:
             x = x + position
@@ -269,7 +274,7 @@ class ViT(Backbone):
     def forward(self, images: Float[Tensor, "b c h w"], taps: Sequence[str] = ()) -> Features:
         """Encode images (section 3.1, equations 1 to 4); `taps` are blocks, or `final`."""
         trace = Trace(self, taps)
-        x, grid = self.stem(images)
+        x, grid = self.enter(images, trace)
         tokens, read = self.config.pool == "token", len(self.readouts)
         for i, block in enumerate(self.blocks):
             last = i + 1 == len(self.blocks)
@@ -281,6 +286,12 @@ class ViT(Backbone):
         if self.config.pool == "both":
             pooled = torch.cat([x[:, 0], pooled], dim=1)
         return trace.features(self.fc_norm(pooled))
+
+    def enter(
+        self, images: Float[Tensor, "b c h w"], trace: Trace
+    ) -> tuple[Float[Tensor, "b n d"], Grid]:
+        """Return what the first block reads, and let levels before it be kept."""
+        return self.stem(images)
 
     def spine(self) -> list[nn.Module]:
         """Return the stem, the blocks and the last norm."""

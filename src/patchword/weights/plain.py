@@ -21,10 +21,16 @@ TIMM = Format(
 )
 
 
+PATCHES = Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*")
+
+
 def transformers_format(
-    name: str, layer: str, names: dict[str, str], *, distilled: bool = False
+    name: str, layer: str, names: dict[str, str], *patches: Rule, distilled: bool = False
 ) -> Format:
-    """Return transformers' names: a file's and a module's differ, and so do DeiT's two heads."""
+    """Return transformers' names: a file's and a module's differ, and so do DeiT's two heads.
+
+    `patches` are about the tensors that cut them, where these are more than a convolution's.
+    """
     attention = tuple(f"{layer}.#.attention.{names[part]}.*" for part in ("query", "key", "value"))
     token = "stem.prefix.distillation_token" if distilled else "stem.prefix.registers"
     return Format(
@@ -32,7 +38,7 @@ def transformers_format(
         Rule("embeddings.cls_token", "stem.prefix.class_token"),
         Rule("embeddings.distillation_token", token),
         Rule("embeddings.position_embeddings", "stem.position.table"),
-        Rule("embeddings.patch_embeddings.projection.*", "stem.patch_embed.proj.*"),
+        *(patches or (PATCHES,)),
         Rule(f"{layer}.#.layernorm_before.*", "blocks.#.norm1.*"),
         Rule(attention, "blocks.#.attn.qkv.*"),
         Rule(f"{layer}.#.attention.{names['output']}.*", "blocks.#.attn.proj.*"),
