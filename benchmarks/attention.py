@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from patchword.layers import Attend
-from tests.parity.page import processor
+from patchword.training.origin import processor
 
 SHAPES = {  # images, heads, tokens, channels of queries and of values, whether there is a bias
     "mini ViT": (16, 4, 65, 32, 32, False),

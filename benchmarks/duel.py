@@ -7,20 +7,23 @@ the other network against itself, which is what a difference of nothing looks li
 import argparse
 import copy
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from statistics import median
 
 import torch
 
 from patchword.layers import fold
+from patchword.training.origin import processor
 from tests.parity.compare import relative
-from tests.parity.page import processor
 from tests.parity.peer import varied
 
 ROUNDS = 7
 SECONDS = 0.6  # of one block of calls
+HOPELESS = 5  # a first answer that takes so many times the fastest way's: not tried further
 RIGHT = {"fp32": 1e-4, "bf16": 5e-2}  # largest error, relative to the largest output
 RATES = {"p", "drop_prob", "rate"}  # of dropout and stochastic depth, by ours and the peers' names
 COLUMNS = """\
@@ -43,7 +46,19 @@ class Way:
         return " ".join([*words, *filter(None, [self.form]), *["compiled"] * self.compiled])
 
 
-WAYS = [Way(precision, last) for precision in ("fp32", "bf16") for last in (False, True)]
+@cache
+def ways():
+    """Return the ways to try: in bf16 too, unless products of it are hopeless here."""
+    spent = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        square = torch.rand(768, 768, dtype=dtype)
+        square @ square
+        start = time.perf_counter()
+        square @ square
+        spent[dtype] = time.perf_counter() - start
+    able = spent[torch.bfloat16] < HOPELESS * spent[torch.float32]
+    precisions = ("fp32", "bf16") if able else ("fp32",)
+    return [Way(precision, last) for precision in precisions for last in (False, True)]
 
 
 class Side:
@@ -107,8 +122,11 @@ def fastest(forms, batch, wanted, *, train, compiled):
         train: time steps of a training, not answers.
         compiled: try the fastest way compiled as well.
     """
-    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in WAYS]
-    best = min(filter(None, (trial(*one, batch, wanted, train=train) for one in tried)), key=first)
+    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in ways()]
+    best = (math.inf, None)
+    for model, way in tried:
+        found = trial(model, way, batch, wanted, train=train, within=HOPELESS * best[0])
+        best = min(best, found or best, key=first)
     if compiled:
         model, way = best[1].plain, replace(best[1].way, compiled=True)
         best = min(best, trial(model, way, batch, wanted, train=train) or best, key=first)
@@ -119,9 +137,12 @@ def first(found):
     return found[0]
 
 
-def trial(model, way, batch, wanted, *, train):
-    """Return the seconds of one way of running a network, and the side; None if it goes wrong."""
-    side = Side(model, way, batch, train=train)
+def trial(model, way, batch, wanted, *, train, within=math.inf):
+    """Return the seconds of one way of running a network, and the side.
+
+    None if it goes wrong, or if its first answer takes longer than `within` seconds.
+    """
+    side, start = Side(model, way, batch, train=train), time.perf_counter()
     try:
         error = relative(side.answer(), wanted)
     except Exception as error:  # a peer that cannot run this way
@@ -130,19 +151,27 @@ def trial(model, way, batch, wanted, *, train):
     if error > RIGHT[way.precision]:
         print(f"    {way}: wrong by {error:.1e}", flush=True)
         return None
+    if time.perf_counter() - start > within:
+        print(f"    {way}: too slow", flush=True)
+        return None
     side.call()
     side.call()
     return seconds(side), side
 
 
-def duel(ours, theirs, rounds):
-    """Time two sides turn by turn; return the rounds' ratios, theirs over ours."""
-    ratios = []
-    for number in range(rounds):
-        order = (ours, theirs) if number % 2 else (theirs, ours)
-        spent = {id(side): seconds(side) for side in order}
+def duel(ours, theirs, twin, rounds):
+    """Time three sides turn by turn; return the rounds' ratios, sorted.
+
+    Those of theirs over ours, and those of theirs over its twin, which computes the same.
+    """
+    ratios, same = [], []
+    sides = [ours, theirs, twin]
+    for _ in range(rounds):
+        spent = {id(side): seconds(side) for side in sides}
         ratios.append(spent[id(theirs)] / spent[id(ours)])
-    return sorted(ratios)
+        same.append(spent[id(theirs)] / spent[id(twin)])
+        sides.append(sides.pop(0))
+    return sorted(ratios), sorted(same)
 
 
 def raced(ours, theirs, config, given):
@@ -162,19 +191,25 @@ def raced(ours, theirs, config, given):
     forms = {"": ours} if train else {"": ours, "folded": fold(copy.deepcopy(ours))}
     mine = fastest(forms, batch, wanted, **kinds)
     other = fastest(theirs, batch, wanted, **kinds)
-    ratios = duel(mine, other, rounds)
-    again = duel(other, Side(other.plain, other.way, batch, train=train), rounds)
+    twin = Side(other.plain, other.way, batch, train=train)
+    twin.call()
+    ratios, same = duel(mine, other, twin, rounds)
     return {
         "mode": given.mode,
         "compiled": given.compile,
         "batch": given.batch,
         "ratio": median(ratios),
         "range": [ratios[0], ratios[-1]],
-        "same": [again[0], again[-1]],
+        "same": [same[0], same[-1]],
         "ours": str(mine.way),
         "theirs": str(other.way),
-        "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}",
+        "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, {threads()}, torch {torch.__version__}",
     }
+
+
+def threads():
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def asked(doc):

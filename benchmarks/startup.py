@@ -15,6 +15,8 @@ import time
 from importlib.util import find_spec
 from statistics import median
 
+from patchword.training.origin import processor
+
 ROUNDS = 5
 
 
@@ -41,7 +43,7 @@ def main():
             start = time.perf_counter()
             subprocess.run(found[name], capture_output=True, check=False)
             times[name].append(time.perf_counter() - start)
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(f"{processor()}, Python {platform.python_version()}")
     for name, spent in times.items():
         print(f"{name:<30}{median(spent):7.3f} s   ({min(spent):.3f} to {max(spent):.3f})")
 

@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from patchword.memory import keeping
 from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
 
 if TYPE_CHECKING:
@@ -80,10 +81,11 @@ def convert(
     )
     save(adapted, Path(dest), format=format)
     assert adapted.card is not None
-    said, count = (*report.lines, *changes.lines), len(adapted.state_dict())
-    return Converted(Path(dest), adapted.card.model, format, count, said)
+    said = (*report.lines, *(str(changes).splitlines() if changes.lines else ()))
+    return Converted(Path(dest), adapted.card.model, format, len(adapted.state_dict()), said)
 
 
+@keeping
 def train(
     data: str | None = None,
     *,
@@ -129,13 +131,14 @@ def train(
         out: the run directory; runs/NAME of the data if not said.
         model: a name that `patchword models` lists; or a head alone, as in segmenter or dpt.
         backbone: what a head alone is put on.
-        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, vit_finetune or tiny.
+        recipe: a file of patchword/recipes, as in deit, deit3, plain_vit, finetune or tiny.
         epochs: passes over the training pictures.
         minutes: wall clock for everything, instead of epochs.
         batch_size: pictures per step.
         lr: peak learning rate, for this batch size.
         image_size: side, or rows and columns, in pixels.
-        holdout: share of the training pictures, from 0 to 1, to hold out and choose by.
+        holdout: share of the training pictures, from 0 to 1, to hold out and choose by; if not
+            said, none where the data has a split to score, a fifth where it has none.
         seed: of the training.
         view_seed: of what is seen (splits, order, augmentation, mixing), the same as seed if not
             said; runs that share it and differ in seed share a teacher's answers.
@@ -143,7 +146,8 @@ def train(
         workers: processes that decode pictures; 0 is a thread.
         device: cpu, cuda, mps, or auto.
         compile: compile the network first.
-        init: a run, folder or file of weights to start from, adapted to these images and classes.
+        init: a run, folder or file of weights to start from, adapted to these images and classes;
+            the recipe is finetune then, if not said.
         teacher: what to learn from as well: a run, folder or file of weights, NAME=FILE, timm:NAME
             or torchvision:NAME.
         distill: learn the class that the teacher names (hard, the default), or all that it says.
@@ -239,6 +243,7 @@ def doctor(
     )
 
 
+@keeping
 def evaluate(
     run: str | PathLike[str],
     *data: str,
@@ -283,6 +288,7 @@ def evaluate(
     )
 
 
+@keeping
 def predict(
     run: str | PathLike[str],
     *pictures: str,
@@ -332,6 +338,7 @@ def licences(run: str | PathLike[str], *, json: bool = False) -> list[Inherited]
     return inherited(fspath(run))
 
 
+@keeping
 def inspect(
     run: str | PathLike[str],
     *pictures: str,

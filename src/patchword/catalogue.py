@@ -126,6 +126,7 @@ def count(name: str) -> Figures:
 
     from patchword.factory import build, describe
     from patchword.heads.classify import Classifier
+    from patchword.heads.panoptic import Panoptic
 
     card = describe(name)
     with torch.device("meta"):
@@ -137,6 +138,8 @@ def count(name: str) -> Figures:
                 parts = pooled.chunk(len(model.head), dim=1)
                 for head, part in zip(model.head.values(), parts, strict=True):
                     head(part)
+            elif isinstance(model, Panoptic):
+                model.answers(images)
             else:
                 model(images)
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -29,6 +29,7 @@ from patchword.weights.configs import (
 from patchword.weights.files import opened, read
 from patchword.weights.hub import hub_id, snapshot
 from patchword.weights.report import Report, oddities, refuse_other_types
+from patchword.weights.systems import beside_encoder, encoder_of
 
 LOG = logging.getLogger("patchword")
 WEIGHT_FILES = (
@@ -40,7 +41,7 @@ TIMM_READ = ("img_size", "in_chans", "num_classes", "global_pool")  # of timm's 
 TIMM_HARMLESS = ("drop_rate", "proj_drop_rate", "drop_path_rate", "dynamic_img_size")
 LOOSE = (  # settings in which a model may differ from the variant whose name it has
     *("drop_rate", "drop_path_rate", "norm_eps", "reduce_norm_eps", "fresh", "resample"),
-    *("act", "tiling", "in_chans", "registers", "layer_scale"),
+    *("act", "tiling", "in_chans", "registers", "layer_scale", "pool"),
 )
 
 
@@ -112,8 +113,11 @@ def _restored(
         origin = origin if origin.revision else origin._replace(terms=stated(path))
         loaded = build(card)
         if loaded.state_dict().keys() != tensors.keys():
+            encoder = encoder_of(tensors)
+            if card.head is None and encoder.dropped:
+                report = replace(report, dropped=(beside_encoder(encoder),))
             tensors = (
-                named(tensors, card.model, loaded.backbone.config)[0]
+                named(encoder.tensors, card.model, loaded.backbone.config)[0]
                 if card.head is None
                 else pixelwise(tensors, card)
             )
@@ -185,7 +189,7 @@ def _card_of_transformers(found: dict[str, Any], folder: Path) -> Card:
     name = _nearest(KNOWN[model_type], settings)
     labels = found.get("id2label") or {"0": "0", "1": "1"}  # transformers' default is two
     names = tuple(labels[key] for key in sorted(labels, key=int))
-    count = found.get("num_labels") or len(names)
+    count = found.get(kind.count, kind.defaults.get(kind.count)) or len(names)
     named = count == len(names) and names != tuple(f"LABEL_{i}" for i in range(count))
     beside = folder / "preprocessor_config.json"
     said = read_json(beside) if beside.exists() else {}
@@ -204,11 +208,13 @@ def _card_of_transformers(found: dict[str, Any], folder: Path) -> Card:
 
 def _nearest(default: str, settings: dict[str, Any]) -> str:
     """Return the family's name for settings that are one of its variants', else the default."""
+    alike: dict[str, int] = {}
     for name, variant in family(default).VARIANTS.items():
         plain = dump(variant)
-        if all(plain[key] == value for key, value in settings.items() if key not in LOOSE):
-            return name
-    return default
+        other = {key for key, value in settings.items() if plain[key] != value}
+        if other <= {*LOOSE}:
+            alike[name] = len(other)
+    return min(alike, key=lambda name: alike[name], default=default)
 
 
 def _card_of_timm(found: dict[str, Any]) -> Card:

@@ -81,6 +81,8 @@ def foreign_files(card: Card, format: str) -> tuple[dict[str, Any], str, str | N
         return {"config.json": dump(card)}, format, None
     reasons: list[ConfigError] = []
     for kind in kinds(card.model):
+        if kind.format is None:
+            continue
         try:
             config = kind.write(card.config, names)
         except ConfigError as reason:
@@ -109,6 +111,7 @@ def foreign_tensors(model: Model, format: str, root: str | None) -> dict[str, Te
     for bias in biases:  # of zeros, where their heads have none
         if not tensors[bias].any() and not _names(known[format], bias):
             del tensors[bias]
+    root = root if root in known[format].root else None
     return known[format].save(tensors, root=root, config=model.backbone.config)
 
 

@@ -14,8 +14,8 @@ from patchword.factory import build, describe, family, formats
 from patchword.models.vit import ViTConfig
 from patchword.predictor import Card
 from patchword.weights import recognise
-from patchword.weights.report import Report, summed
-from patchword.weights.systems import System, encoder_of
+from patchword.weights.report import Report
+from patchword.weights.systems import System, beside_encoder, encoder_of
 
 CLASSES = 1000  # of a model whose file has no head
 
@@ -58,7 +58,7 @@ def identify(tensors: Mapping[str, Tensor], model: str | None) -> Found:
     noted = [f"this is a file of {encoder.system.name}"] if encoder.system else []
     if encoder.system is None or encoder.system.statistics is None:
         noted.append(f"pixels are normalised as {card.model} expects: mean {means(card)}")
-    dropped = (f"{summed(encoder.dropped)} beside the encoder",) if encoder.dropped else ()
+    dropped = (beside_encoder(encoder),) if encoder.dropped else ()
     return Found(card, ours, Report(dropped=dropped, noted=tuple(noted)))
 
 

@@ -2,12 +2,16 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from patchword.diagnosis.findings import Remark
     from patchword.diagnosis.visit import Diagnosis
     from patchword.evaluation.protocol import Evaluation
     from patchword.results import Converted, Inherited, Inspected, Prediction, TrainedRun
+
+FEW = 5  # remarks of one kind about the classes of a split
 
 
 def train(run: "TrainedRun", *, as_json: bool) -> int:
@@ -17,6 +21,7 @@ def train(run: "TrainedRun", *, as_json: bool) -> int:
 
 def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
     """Show what was found and where it stands; 1 where something should be put right first."""
+    from patchword.data import said as pixels
     from patchword.diagnosis.checkup import table
     from patchword.diagnosis.findings import KINDS
     from patchword.training.screen import split_words
@@ -32,6 +37,8 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
         return code
     for name, split in found.census.items():
         print(split_words(name, split))
+        for line in pixels(name, split):
+            print(f"pixels        {line}")
     print(f"wrong labels  {found.labels}")
     for line in found.omitted:
         print(f"left out      {line}")
@@ -44,13 +51,27 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
             for kind, said in KINDS.items()
             if found.counts[kind]
         ]
-        + [("", f"{r.kind} class", r.where, r.why) for r in found.remarks],
+        + _remarks(found.remarks),
     )
     print(f"page          {diagnosis.report}")
     if found.quarantine:
         flag = f"patchword train DATA --quarantine {diagnosis.quarantine}"
         print(f"quarantine    {len(found.quarantine):,} pictures; {flag} leaves them out")
     return code
+
+
+def _remarks(remarks: Sequence["Remark"]) -> list[tuple[str, str, str, str]]:
+    """Return rows about classes: of each split a few of each kind, and how many more there are."""
+    alike: dict[tuple[str, str], list[Remark]] = {}
+    for remark in remarks:
+        alike.setdefault((remark.kind, remark.where.partition("/")[0]), []).append(remark)
+    rows: list[tuple[str, str, str, str]] = []
+    for (kind, split), some in alike.items():
+        rows += [("", f"{kind} class", r.where, r.why) for r in some[:FEW]]
+        if len(some) > FEW:
+            more = f"{len(some) - FEW:,} more in {split}"
+            rows.append(("", f"{kind} class", more, "findings.csv lists them"))
+    return rows
 
 
 def evaluate(found: "Evaluation", *, as_json: bool) -> int:

@@ -3,7 +3,8 @@
 import torch
 
 from patchword.heads.classify import classifier
-from patchword.models.axial import FORMATS, AxialAttention, AxialConfig
+from patchword.layers import AxialAttention
+from patchword.models.axial import FORMATS, AxialConfig
 from patchword.weights import fill
 from tests.parity.golden import layer_of, of_classifier
 
@@ -14,8 +15,18 @@ TINY = {
     "grey": AxialConfig(
         image_size=(32, 16), stem_dim=8, embed_dim=(16, 32), depth=(1, 2), num_heads=4, in_chans=1
     ),
+    "deep": AxialConfig(
+        image_size=(32, 64),
+        stem_dim=8,
+        embed_dim=(16, 32, 48),
+        depth=(1, 1, 1),
+        num_heads=2,
+        since=1,
+        output_stride=8,
+        deep_stem=True,
+    ),
 }
-FIXED = ("plain", "grey")
+FIXED = ("plain", "grey", "deep")
 QUICK = {}
 
 

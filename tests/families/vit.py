@@ -27,6 +27,7 @@ TINY = {
     "mean_with_token": replace(VIT, pool="mean"),
     "registers": replace(MEAN, registers=3, position="learned_patches", norm_pooled=True),
     "dinov2_reg": replace(VIT, registers=2, position="learned_patches", layer_scale=0.3),
+    "token_and_mean": replace(VIT, registers=2, position="learned_patches", pool="both"),
     "learned_2d": replace(MEAN, position="learned_2d", in_chans=1),
     "sincos_2d": replace(MEAN, position="sincos_2d", patch_size=4, image_size=(16, 12)),
     "no_position": replace(VIT, position="none", in_chans=5),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from patchword.pages.dots import Dots, Step
 from patchword.pages.figures import Chart, Series
 from patchword.pages.inspect import Inside, Panel, Plate, Run, Section, Viewed
 from patchword.pages.maps import Layer, Places
@@ -69,8 +70,10 @@ def plates(picture, words):
     )
     ends = Scale(low="-1", high="1")
     line = Series(name=words, x=(1, 2, 3), y=(0.1, 0.4, 0.2))
+    steps = tuple(Step(title=f"{words} {i}", values=(i, i + 0.5)) for i in range(3))
     return {
         "chart": Chart(title=words, x_label="layer", y_label="patches", series=(line,)),
+        "dots": Dots(x_label="layer", y_label="pixels", steps=steps),
         "matrix": Matrix(rows=(words, "b"), columns=("a", "b", "c"), values=rng.random((2, 3))),
         "mosaic": Mosaic(pictures=(picture,) * 5, alt="filter"),
         "scatter": Scatter(points=points, groups=(words, "b", "c")),

@@ -42,7 +42,7 @@ def test_what_is_absent_is_a_sentence_and_no_empty_frame(pictures):
 
 def test_each_figure_is_a_file_of_its_own(pictures, tmp_path):
     found = write_inside(inside(pictures), tmp_path / "inspect.html")
-    assert set(found) == {"chart", "matrix", "mosaic", "scatter", "sheet", "strip"}
+    assert set(found) == {"chart", "dots", "matrix", "mosaic", "scatter", "sheet", "strip"}
     for path in found.values():
         assert path.parent == tmp_path / "inspect"
         if path.suffix == ".svg":
@@ -168,6 +168,26 @@ def test_points_are_read_by_keys(browser, path):
     browser.press("ArrowRight", RIGHT)
     browser.press("ArrowRight", RIGHT)
     assert browser.run("document.querySelector('.scatter .at').textContent") == "dress 1"
+
+
+@pytest.mark.browser
+def test_dots_are_read_by_pointer_and_keys(browser, path):
+    opened(browser, path)
+    said = "document.querySelector('.dots .at').textContent"
+    x, y = browser.run(
+        """(() => { const plane = document.querySelector(".dots svg");
+        plane.scrollIntoView({ block: "center", behavior: "instant" });
+        const box = plane.getBoundingClientRect();
+        return [box.left + 0.83 * box.width, box.top + 0.01 * box.height]; })()"""
+    )
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert browser.run(said) == "dress 2, head 2: 2.5 pixels"
+    browser.run("document.querySelector('.dots svg').focus()")
+    for _ in range(2):
+        browser.press("ArrowRight", RIGHT)
+    assert browser.run(said) == "dress 0, head 2: 0.5 pixels"
+    assert browser.run("document.querySelectorAll('.dots .picked').length") == 1
+    assert complaints(browser) == []
 
 
 @pytest.mark.browser

@@ -1,6 +1,5 @@
 """docs/parity.md: every model beside its references, made from the kept figures."""
 
-import platform
 import time
 from functools import cache
 from importlib.metadata import version
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from patchword import catalogue, models
 from patchword.catalogue import Figures
+from patchword.training.origin import processor
 from tests.parity.compare import FULL, TOLERANCE, WORK
 
 PAGE = Path(__file__).parents[2] / "docs" / "parity.md"
@@ -61,11 +61,3 @@ def measured() -> str:
     """Say when and on what: date, versions, processor."""
     versions = ", ".join(f"{peer} {version(peer)}" for peer in PEERS)
     return f"{time.strftime('%Y-%m-%d')}, {versions}, {processor()}"
-
-
-def processor() -> str:
-    """Name the processor."""
-    about = Path("/proc/cpuinfo")
-    found = about.read_text(encoding="utf-8").splitlines() if about.exists() else []
-    named = [line.partition(":")[2].strip() for line in found if line.startswith("model name")]
-    return f"{named[0]} ({len(named)} cores)" if named else platform.processor()

@@ -11,6 +11,6 @@ from tests.parity.plain_axial import axial
 
 
 @pytest.mark.parametrize("size", [(16, 24), (24, 16)])
-@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize("kind", ("plain", "grey"))  # those that are in the authors' repository
 def test_it_is_its_formulas(kind, size):
     check(replace(TINY[kind], image_size=size), axial, FORMATS[0])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,14 @@ from PIL import Image
 import patchword
 from patchword.cli import main
 from patchword.errors import ConfigError, DataError
+from patchword.heads.classify import classifier
+from patchword.pages.plates import Strip
+from patchword.portrait.features import norms_panel
 from patchword.portrait.pictures import MISTAKES, NEAR, telling
 from patchword.portrait.sight import sample, sight, sitter
+from patchword.portrait.weights import biases_panel, positions_panel
+from tests.contract.tiny import TINY, made
+from tests.inspection.tiny import SWIN, VIT
 from tests.training.runs import FAST
 
 
@@ -162,3 +169,62 @@ def test_checks_say_their_price_first_and_are_drawn(tmp_path, pictures, capsys):
     assert {"deletion", "insertion", "sanity"} <= set(found.figures)
     drawn = found.figures["deletion"].read_text(encoding="utf-8")
     assert "random order (area 0." in drawn and "Grad-CAM (area 0." in drawn
+
+
+KINDS = {
+    "learned": VIT,
+    "sincos": replace(VIT, position="sincos_2d"),
+    "swin": SWIN,
+    "beit": next(iter(TINY["beit"].values())),
+    "levit": next(iter(TINY["levit"].values())),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_positions_of_every_kind_are_drawn(run, kind):
+    model = classifier(made(KINDS[kind]), 3).eval()
+    who = replace(sitter(run, "cpu"), model=model)
+    added, relative = positions_panel(who).drawn, biases_panel(who).drawn
+    assert (added is not None) == (kind in ("learned", "sincos"))
+    assert (relative is not None) == (kind in ("swin", "beit", "levit"))
+    if relative:
+        assert isinstance(relative, Strip) and len(relative.rows) > 1
+        heads = {len(row.pictures) for row in relative.rows}
+        assert max(heads) == len(relative.columns)
+    else:
+        assert "nothing to its attention by relative position" in biases_panel(who).absent
+
+
+def test_a_token_far_longer_than_the_others_is_named(run):
+    who = sitter(run, "cpu")
+    seen = sight(who, who.data)
+    shown = telling(seen)[:3]
+    before = norms_panel(who, shown).drawn
+    assert before.columns[:2] == ("picture", "block 1") and len(before.rows) == 3
+
+    def lengthen(_, inputs, output):
+        output = output.clone()
+        output[1, -1] *= 40
+        return output
+
+    handle = who.model.backbone.blocks[0].register_forward_hook(lengthen)
+    after = norms_panel(who, shown).drawn
+    handle.remove()
+    words = [row.words[1] for row in after.rows]
+    assert ["artifact" in word for word in words] == [False, True, False]
+    assert tuple(after.rows[1].pictures[1][-1, -1]) == (255, 207, 79)  # the scale's end
+    length = float(words[1].partition(" ")[0])
+    assert length > 3 > float(before.rows[1].words[1].partition(" ")[0])
+
+
+def test_models_of_other_families_and_sizes_stand_side_by_side(run, tmp_path):
+    other = saved("swin_mini_patch2_32", tmp_path / "swin", image_size=32, in_chans=1)
+    found = patchword.inspect(run, against=other, out=tmp_path / "two", device="cpu")
+    page = found.path.read_text(encoding="utf-8")
+    small, large = views(page)
+    assert small["pictures"][0]["width"] < large["pictures"][0]["width"] == 32
+    assert len(small["pictures"]) == len(large["pictures"])
+    names = {"answers", "distance", "entropy", "tokens", "norms", "levels", "filters"}
+    assert names | {f"{name}-against" for name in names} <= set(found.figures)
+    assert "positions" in found.figures and "positions-against" not in found.figures
+    assert "biases-against" in found.figures and "biases" not in found.figures

@@ -137,9 +137,12 @@ ROWS = [
     ("vit_pretrain", "vit_large_patch32_224", JFT, {**PRETRAIN, "length": 7, "rate": 0.0006}),
     ("vit_pretrain", "vit_large_patch16_224", JFT, {**PRETRAIN, "length": 7, "rate": 0.0004}),
     ("vit_pretrain", "vit_huge_patch14_224", JFT, {**PRETRAIN, "length": 14, "rate": 0.0003}),
-    (
-        *("vit_pretrain", "vit_large_patch16_224", replace(IMAGENET, pictures=14_000_000)),
-        {**PRETRAIN, "length": 30, "rate": 0.001, "decay": 0.03, "dropout": 0.1},
+    *(
+        (
+            *("vit_pretrain", name, replace(IMAGENET, pictures=14_000_000)),
+            {**PRETRAIN, "length": epochs, "rate": 0.001, "decay": 0.03, "dropout": 0.1},
+        )
+        for name, epochs in (("vit_large_patch16_224", 30), ("vit_base_patch16_224", 90))
     ),
     ("vit_finetune", "vit_base_patch16_224", IMAGENET, {**FINETUNE, "length": 20_000}),
     (

@@ -6,7 +6,7 @@ reason, and an excuse that is no longer needed is itself a fault.
 
 ORDER = (  # lowest first; a room imports rooms on lower lines, none on its own
     "errors",
-    "config files claim registry results",
+    "config files claim memory registry results",
     "layers data pages optim",
     "features",
     "weights",
@@ -78,11 +78,13 @@ FAMILY_PAIRS = {  # a model file may import another for its variants or its stem
     ("localvit_tnt", "localvit"): "the feed-forward is LocalViT's",
     ("localvit_tnt", "tnt"): "LocalViT-TNT is TNT with other blocks",
     ("vitc", "vit"): "ViT_C is ViT with patches cut by convolutions",
+    ("max_deeplab", "axial_deeplab"): "its auxiliary head is one of Axial-DeepLab's decoders",
     ("vt", "resnet"): "visual transformers follow the stages of a ResNet",
 }
 
 INFRASTRUCTURE = {  # files in the rooms of papers that hold no paper's thing
     "heads/dense.py": "what every head for pixels is",
+    "heads/panoptic.py": "what every head that parts pictures is",
     "recipes/pick.py": "chooses among the recipes",
     "recipes/recipe.py": "what every recipe is made of",
     "tasks/base.py": "what every task is",
@@ -107,6 +109,9 @@ DECLARATIVE = (
 PARTS_ROOM = "layers"  # what stands there, three papers use
 CONTRACT = "features factory inspection engine training"  # rooms that know all networks, no paper
 AWAITED = {  # "layers/file.py:name" -> who else is to use it
+    "layers/axial.py:AxialAttention": "kMaX-DeepLab's pixels attend so, as MaX-DeepLab's do",
+    "layers/axial.py:PositionSensitive": "kMaX-DeepLab's pixels attend so, as MaX-DeepLab's do",
+    "layers/axial.py:RelativeCodes": "kMaX-DeepLab's pixels attend so, as MaX-DeepLab's do",
     "layers/normed.py:fold_into": "predictors and exports fold every batch norm into its map",
     "layers/position.py:SinCosPosition": "the encoders of MAE and MoCo v3 have these positions",
     "layers/sampling.py:centres": "Deformable DETR's cells look around their centres",
@@ -123,6 +128,7 @@ FUNCTION_LINES = 50
 EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "api.py": "a verb is its signature and its help; their number is the number of the commands",
     "api.py:train": "a parameter and its line of help for each flag of the command",
+    "heads/max_deeplab.py": "two paths, a stacked decoder, slots: parts that no other paper has",
     "heads/dpt.py": "two answers from one fusion: depths, relative or metric, and classes",
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
     "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
@@ -149,6 +155,7 @@ LIGHT = (
     "config.py",
     "errors.py",
     "files.py",
+    "memory.py",
     "registry.py",
     "results.py",
 )
@@ -169,7 +176,7 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
     "rich": ("",),
     "safetensors": ("",),
     "simplejpeg": ("data/jpeg.py",),
-    "scipy": ("data/", "evaluation/"),
+    "scipy": ("data/", "evaluation/", "tasks/slots.py"),
     "sklearn": ("data/", "inspection/embedding.py"),
     "tifffile": ("data/bands.py",),
     "timm": ("adapters/",),
@@ -179,8 +186,8 @@ IN_FUNCTIONS = {  # slow to import, or optional: at call time, in the rooms that
 
 DECORATORS = """
     abstractmethod cache cached_property classmethod contextmanager dataclass final inference_mode
-    jaxtyped lru_cache no_grad overload override property runtime_checkable setter staticmethod
-    total_ordering unique wraps
+    jaxtyped keeping lru_cache no_grad overload override property runtime_checkable setter
+    staticmethod total_ordering unique wraps
 """  # that only define
 PURE_CALLS = """
     bytes dict enumerate field float frozenset int len list logging.getLogger max min modules

@@ -158,13 +158,23 @@ def test_slices_of_a_batch_are_the_batch(tmp_path):
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
 
 
+def constant(data):
+    """Return the least relative error, and the largest share within 1.25, of one depth for all."""
+    stored = [np.asarray(Image.open(path)) for path in (data / "depth" / "val").glob("*.png")]
+    metres = np.concatenate([each[each > 0] for each in stored]) / 100
+    said = np.linspace(metres.min(), metres.max(), 100)[:, None]
+    share = (np.maximum(said / metres, metres / said) < 1.25).mean(1).max()
+    return (abs(said - metres) / metres).mean(1).min(), share
+
+
 def test_depths_are_learnt_and_written(tmp_path):
     data, out = depths(tmp_path / "data"), tmp_path / "run"
-    words = ["train", str(data), "--out", str(out), "--epochs", "20"]
+    words = ["train", str(data), "--out", str(out), "--epochs", "40"]
     words += ["--model", "dpt_mit_b0", "--image-size", "32", *QUICK]
     assert main(words) == 0
     found = scores(out)
-    assert found["delta1"] > 0.6 and found["absrel"] < 0.3  # of one depth for all: 0.27 and 0.39
+    error, share = constant(data)
+    assert found["absrel"] < error / 2 and found["delta1"] > share
     assert "The lighter, the nearer" in (out / "report.html").read_text(encoding="utf-8")
     assert evaluate(out)["AbsRel"].value == found["absrel"]
     flat = evaluate(out, settings=["alignment=median"])["AbsRel"].value

@@ -129,6 +129,20 @@ def test_a_name_of_the_same_network_brings_its_windows():
         adapt(made, name="swin_base_patch4_window7_224")
 
 
+def test_what_was_learnt_is_kept_by_a_low_rate_unless_another_recipe_is_named(tmp_path):
+    init = saved(tmp_path / "init", "deit_mini_patch4_32", 32, SMALL)
+    data = str(photos(tmp_path / "photos"))
+    found = choose(Request(data=data, init=init, device="cpu"))
+    afresh = choose(Request(data=data, device="cpu"))
+    assert (found.recipe.name, afresh.recipe.name) == ("finetune", "tiny")
+    assert found.recipe.optim.lr < afresh.recipe.optim.lr / 5
+    assert found.recipe.optim.layer_decay < 1
+    assert "recipe finetune, as --init starts from what was learnt" in str(found.reasons)
+    for name in ("tiny", "vit_finetune"):
+        named = choose(Request(data=data, init=init, recipe=name, image_size=(32, 32)))
+        assert named.recipe.name == name
+
+
 def test_another_family_is_refused(tmp_path):
     init = saved(tmp_path / "init", "deit_mini_patch4_32", 32, SMALL)
     with pytest.raises(ConfigError, match="cannot be made pvt_tiny: it is of another family"):

@@ -65,7 +65,8 @@ def test_the_command_adapts_and_says_what_it_did(tmp_path, capsys):
     words = ("--image-size", "32", "--in-chans", "1", "--num-classes", "3")
     assert main(("convert", str(tmp_path / "ours"), str(tmp_path / "new"), *words)) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("resampled: backbone.stem.position: positions resampled from 7x7")
+    assert said[0] == "kept: 51 tensors"
+    assert said[1].startswith("resampled: backbone.stem.position: positions resampled from 7x7")
     assert said[-1].endswith("vit_mini_patch4_28 as patchword, 55 tensors, read back the same")
     assert patchword.load(tmp_path / "new")(images(channels=1)).shape == (2, 3)
 

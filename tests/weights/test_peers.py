@@ -46,6 +46,37 @@ def test_what_timm_saves_is_loaded(tmp_path, name):
     assert ours.card.preprocessing.interpolation == found["interpolation"]
 
 
+def test_the_authors_registers_are_read_as_timm_reads_them(tmp_path):
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    name = "vit_small_patch14_reg4_dinov2"
+    theirs = moved(patchword.create_model(name, num_classes=5))
+    tensors = {
+        n.removeprefix("backbone."): t
+        for n, t in theirs.state_dict().items()
+        if not n.startswith(("head.", "backbone.stem.p"))
+    }
+    stem = theirs.backbone.stem
+    place = torch.randn(1, 1, 384)
+    table = torch.cat([place, stem.position.table.detach()], dim=1)
+    tensors |= {
+        "cls_token": stem.prefix["class_token"].detach() - place,
+        "register_tokens": stem.prefix["registers"].detach(),
+        "mask_token": torch.randn(1, 384),
+        "pos_embed": table,
+        **{f"patch_embed.{n}": t for n, t in stem.patch_embed.state_dict().items()},
+    }
+    torch.save(tensors, tmp_path / "dinov2_vits14_reg4_pretrain.pth")
+    ours = patchword.load(tmp_path / "dinov2_vits14_reg4_pretrain.pth", image_size=70)
+    assert ours.card.model == name
+    peer = timm_model(name, img_size=70)
+    peer.reset_classifier(0)
+    peer.load_state_dict(checkpoint_filter_fn(tensors, peer))
+    batch = images((70, 70))
+    with torch.inference_mode():
+        close(ours.backbone(batch).pooled, peer(batch))
+
+
 def test_what_timm_saves_pickled_is_loaded(tmp_path):
     from timm.models import save_for_hf
 

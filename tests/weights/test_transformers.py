@@ -34,6 +34,10 @@ LEVIT = {
     **{"hidden_sizes": [16, 24, 32], "num_attention_heads": [2, 3, 4], "depths": [1, 2, 1]},
     **{"key_dim": [8, 8, 8], "image_size": 64},
 }
+DINOV2 = {
+    **{"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3},
+    **{"mlp_ratio": 2, "image_size": 32, "patch_size": 8},
+}
 CASES = {  # model type -> architecture, and configurations of it
     "vit": ("ViT", {"plain": PLAIN, "tanh": {**PLAIN, "hidden_act": "gelu_pytorch_tanh"}}),
     "deit": ("DeiT", {"plain": PLAIN}),
@@ -88,6 +92,11 @@ CASES = {  # model type -> architecture, and configurations of it
         },
     ),
     "segformer": ("Segformer", {"four": FOUR, "wide": {**FOUR, "sr_ratios": [4, 4, 1, 1]}}),
+    "dinov2": ("Dinov2", {"plain": DINOV2, "tanh": {**DINOV2, "hidden_act": "gelu_new"}}),
+    "dinov2_with_registers": (
+        "Dinov2WithRegisters",
+        {"four": DINOV2, "one": {**DINOV2, "num_register_tokens": 1, "layerscale_value": 0.5}},
+    ),
     "cvt": ("Cvt", {"three": CVT, "narrow": {**CVT, "mlp_ratio": [1.5] * 3}}),
     "levit": ("Levit", {"three": LEVIT}),
     "bit": (
@@ -105,6 +114,7 @@ CASES = {  # model type -> architecture, and configurations of it
         },
     ),
 }
+CLIP = {"clip", "clip_vision_model"}  # no classifiers; see test_transformers_clip
 RUNS = [(name, case) for name, (_, cases) in CASES.items() for case in cases]
 TEACHERS = {"deit": "DeiT", "levit": "Levit"}
 
@@ -181,6 +191,24 @@ def test_in_several_files_and_under_the_names_in_memory(tmp_path, model_type):
     agree(patchword.load(tmp_path), theirs, batch_of(ours))
 
 
+def test_every_type_has_a_case():
+    assert {*KNOWN} == {*CASES} | CLIP
+
+
+@pytest.mark.parametrize("kind", ["Dinov2", "Dinov2WithRegisters"])
+def test_an_encoder_without_a_head_is_read(tmp_path, kind):
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**DINOV2)
+    theirs = perturbed(getattr(transformers, f"{kind}Model")(config), kind)
+    theirs.save_pretrained(tmp_path)
+    ours = patchword.load(tmp_path)
+    batch = batch_of(ours)
+    close(ours.backbone(batch).pooled.detach(), theirs(batch).pooler_output.detach())
+    assert "the head of 2 classes" in "".join(ours.card.provenance["weights"])
+
+
 @pytest.mark.parametrize("model_type", TEACHERS)
 def test_two_heads_there_and_back(tmp_path, model_type):
     theirs = theirs_of(model_type, next(iter(CASES[model_type][1])), teacher=True)
@@ -193,7 +221,7 @@ def test_two_heads_there_and_back(tmp_path, model_type):
     agree(ours, again.eval(), batch_of(ours))
 
 
-@pytest.mark.parametrize("model_type", KNOWN)
+@pytest.mark.parametrize("model_type", CASES)
 def test_no_field_of_theirs_is_overlooked(model_type):
     """Each changes our settings, is refused, or is known to change no answer."""
     config = config_of(model_type, next(iter(CASES[model_type][1])))
@@ -215,6 +243,8 @@ REFUSED = {
              "use_relative_position_bias and use_shared_relative_position_bias"),
     "swin": ({"layer_norm_eps": 1e-6}, "layer_norm_eps is 1e-06; only 1e-05"),
     "swinv2": ({"use_absolute_embeddings": True}, "use_absolute_embeddings is True"),
+    "dinov2": ({"use_swiglu_ffn": True}, "use_swiglu_ffn is True; only False"),
+    "dinov2_with_registers": ({"qkv_bias": False}, "qkv_bias is False; only True"),
     "pvt": ({"strides": [4, 2, 2, 1]}, "strides is .*; only patch_sizes's"),
     "pvt_v2": ({"qkv_bias": False}, "qkv_bias is False"),
     "segformer": ({"num_encoder_blocks": 3}, "num_encoder_blocks is 3; only 4"),
@@ -246,6 +276,7 @@ def test_what_is_not_covered_is_refused_by_its_field(tmp_path, model_type):
         ("swin_s3_tiny_224", "window_size is .* only the same in every stage"),
         ("levit_384_s8", "transformers' network has only"),
         ("vit_base_patch16_gap_224", "transformers' network has only"),
+        ("vit_small_patch14_reg4_dinov2", "registers is 4; transformers' network has only 0"),
         ("pit_ti_224", "transformers has no network like pit_ti_224"),
     ],
 )

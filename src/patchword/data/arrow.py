@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchword.data.columns import LABELS, Columns, called
-from patchword.data.decode import Header, decode, header
+from patchword.data.decode import Header, decode, decode_with_header, header
 from patchword.data.pixels import Pixels
 from patchword.data.source import Kind, Source, Targets, digest
 from patchword.data.targets import Row, labelled, note
@@ -37,6 +37,9 @@ class ArrowSource(Source):
 
     def header(self, index: int) -> Header:
         return header(self._file(index), self.pixels, name=self.name(index))
+
+    def with_header(self, index: int) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+        return decode_with_header(self._file(index), self.pixels, name=self.name(index))
 
     def name(self, index: int) -> str:
         return f"{self.label}[{index}]"

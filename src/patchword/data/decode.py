@@ -65,22 +65,7 @@ def decode(file: File, pixels: Pixels, *, name: str = "") -> UInt8[Tensor, "c h 
             found = describe(file, pixels)
             return upright(torch.from_numpy(read_bands(file, pixels)), found.orientation)
     with _opened(file, pixels, name) as image:
-        if pixels.bands is not None:
-            raise ImageError("is open already; give the file, of which bands can be picked")
-        if pixels.window and bits(image) > 8 and len(image.getbands()) > 1:
-            raise ImageError(
-                "has colours of more than 8 bits, which no window can be put to; save it with 8, "
-                "or as a TIFF and state pixels.bands"
-            )
-        if pixels.shrink and image.format == "JPEG" and not isinstance(file, Image.Image):
-            image.draft(None, (pixels.shrink, pixels.shrink))
-        fast = decode_jpeg(image, pixels) if pixels.decoder == "simplejpeg" else None
-        if fast is None:
-            _load(image, pixels)
-            fast = np.array(flatten(image, pixels))
-        values = torch.from_numpy(fast)
-        tag = _orientation(image)
-    return upright(values.view(*values.shape[:2], -1).permute(2, 0, 1), tag)
+        return _decoded(image, pixels, ours=not isinstance(file, Image.Image))
 
 
 def header(file: File, pixels: Pixels, *, name: str = "") -> Header:
@@ -89,18 +74,57 @@ def header(file: File, pixels: Pixels, *, name: str = "") -> Header:
         with _refusing(file, pixels, name):
             return _bands_header(describe(file, pixels), pixels)
     with _opened(file, pixels, name) as image:
-        tag = _orientation(image, header_only=True)
-        columns, rows = image.size
-        turned = tag >= 5 and image.format != "TIFF"  # whose size is upright already
-        said = tuple(notes(image, pixels))
-        return Header(
-            image.mode,
-            (columns, rows) if turned else (rows, columns),
-            image.format or "",
-            bits(image),
-            tag,
-            (*((TURNED,) if tag > 1 else ()), *said),
+        return _header(image, pixels)
+
+
+def decode_with_header(
+    file: File, pixels: Pixels, *, name: str = ""
+) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+    """Read one picture and what its header says; arguments and errors as `decode`.
+
+    A JPEG or PNG is opened once, unless its metadata follow the pixels.
+    """
+    if pixels.bands is None and not isinstance(file, Image.Image):
+        with _opened(file, pixels, name) as image:
+            if image.format in ("JPEG", "PNG"):
+                found, said = _header(image, pixels), dict(image.info)
+                values = _decoded(image, pixels, ours=True)
+                if image.info == said:
+                    return found, values
+    return header(file, pixels, name=name), decode(file, pixels, name=name)
+
+
+def _decoded(image: Image.Image, pixels: Pixels, *, ours: bool) -> UInt8[Tensor, "c h w"]:
+    """Decode a picture that was opened, by us or by somebody else."""
+    if pixels.bands is not None:
+        raise ImageError("is open already; give the file, of which bands can be picked")
+    if pixels.window and bits(image) > 8 and len(image.getbands()) > 1:
+        raise ImageError(
+            "has colours of more than 8 bits, which no window can be put to; save it with 8, "
+            "or as a TIFF and state pixels.bands"
         )
+    if pixels.shrink and image.format == "JPEG" and ours:
+        image.draft(None, (pixels.shrink, pixels.shrink))
+    fast = decode_jpeg(image, pixels) if pixels.decoder == "simplejpeg" else None
+    if fast is None:
+        _load(image, pixels)
+        fast = np.array(flatten(image, pixels))
+    values = torch.from_numpy(fast)
+    return upright(values.view(*values.shape[:2], -1).permute(2, 0, 1), _orientation(image))
+
+
+def _header(image: Image.Image, pixels: Pixels) -> Header:
+    tag = _orientation(image, header_only=True)
+    columns, rows = image.size
+    turned = tag >= 5 and image.format != "TIFF"  # whose size is upright already
+    return Header(
+        image.mode,
+        (columns, rows) if turned else (rows, columns),
+        image.format or "",
+        bits(image),
+        tag,
+        (*((TURNED,) if tag > 1 else ()), *notes(image, pixels)),
+    )
 
 
 def decode_map(

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from patchword.data.decode import Header, decode, header
+from patchword.data.decode import Header, decode, decode_with_header, header
 from patchword.data.pixels import FORMATS, Pixels
 from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.errors import DataError, ImageError
@@ -42,6 +42,11 @@ class FolderSource(Source):
 
     def header(self, index: int) -> Header:
         return header(self.root / self.paths[index], self.pixels, name=self.paths[index])
+
+    def with_header(self, index: int) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+        return decode_with_header(
+            self.root / self.paths[index], self.pixels, name=self.paths[index]
+        )
 
     def name(self, index: int) -> str:
         return self.paths[index]

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchword.data.columns import LABELS, PICTURES, SPLIT_NAMES, Columns, called
-from patchword.data.decode import Header, decode, header
+from patchword.data.decode import Header, decode, decode_with_header, header
 from patchword.data.pixels import Pixels
 from patchword.data.source import Data, Source, Targets, digest, divided
 from patchword.data.targets import Fault, Row, labelled, note
@@ -68,6 +68,9 @@ class ShardSource(Source):
 
     def header(self, index: int) -> Header:
         return header(self._bytes(index), self.pixels, name=self.names[index])
+
+    def with_header(self, index: int) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+        return decode_with_header(self._bytes(index), self.pixels, name=self.names[index])
 
     def name(self, index: int) -> str:
         return self.names[index]

@@ -84,6 +84,10 @@ class Source(ABC):
     def header(self, index: int) -> Header:
         """Return a picture's mode and size without decoding it; errors as `read`."""
 
+    def with_header(self, index: int) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+        """Return a picture's header and its pixels, at the price of one; errors as `read`."""
+        return self.header(index), self.read(index)
+
     @abstractmethod
     def name(self, index: int) -> str:
         """Return what a report calls a picture: its relative path, or `train[17]`."""
@@ -152,6 +156,9 @@ class Subset(Source):
     def header(self, index: int) -> Header:
         return self.source.header(int(self.indices[index]))
 
+    def with_header(self, index: int) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+        return self.source.with_header(int(self.indices[index]))
+
     def name(self, index: int) -> str:
         return self.source.name(int(self.indices[index]))
 
@@ -163,10 +170,9 @@ class Joined(Source):
     """The pictures of several sources of the same classes, one after the other."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = tuple(sources)
-        self.channels, self.classes = sources[0].channels, sources[0].classes
-        self.things = sources[0].things
-        self.labels, self.kind = np.concatenate([s.labels for s in sources]), sources[0].kind
+        self.sources, first = tuple(sources), sources[0]
+        self.channels, self.classes, self.things = first.channels, first.classes, first.things
+        self.labels, self.kind = np.concatenate([s.labels for s in sources]), first.kind
         rows = [source.targets for source in sources if source.targets is not None]
         self.targets = np.concatenate(rows) if rows else None
         self.ends = np.cumsum([len(source) for source in sources])

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from patchword.data.cifar import find_cifar, open_cifar
-from patchword.data.decode import Header, decode, header
+from patchword.data.decode import Header, decode, decode_with_header, header
 from patchword.data.idx import find_idx, open_idx
 from patchword.data.pixels import Pixels
 from patchword.data.source import Data, Source, Targets, digest, divided
@@ -56,6 +56,9 @@ class TorchvisionSource(Source):
 
     def header(self, index: int) -> Header:
         return header(self._picture(index), self.pixels, name=self.name(index))
+
+    def with_header(self, index: int) -> tuple[Header, UInt8[Tensor, "c h w"]]:
+        return decode_with_header(self._picture(index), self.pixels, name=self.name(index))
 
     def name(self, index: int) -> str:
         return f"{self.label}[{index}]"

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from patchword.diagnosis.examine import SIDE, Examined, Watch
+from patchword.diagnosis.nearest import STRIP, largest
 
 NEAREST = 10  # pictures of which the last one tells how crowded it is around a picture
 FAR = 0.3  # distance of near duplicates at most
@@ -27,7 +28,6 @@ SHIFT = 1.5  # cells of the small copy that a crop may move its edges by
 ASPECT = 0.12  # by which the logarithms of their aspect ratios may differ
 FREQUENCIES = 8  # per axis
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
-BLOCK = 1024  # pictures compared with all others at a time
 
 
 class Neighbours(NamedTuple):
@@ -82,17 +82,17 @@ def links(
     count, nearest = found.indices.shape
     first, second = np.repeat(np.arange(count), nearest), found.indices.ravel()
     flipped = found.mirrored.ravel()
-    plain = apart(smalls, first, second, flipped)
-    crowd = plain.reshape(count, nearest).max(axis=1)
-    crowd = np.full(count, np.inf) if count <= NEAREST else crowd
-    around = np.minimum(crowd[first], crowd[second])
+    each = apart(smalls, found)
+    crowd = each.max(axis=1) if count > NEAREST else np.full(count, np.inf)
+    around, plain = np.minimum(crowd[first], crowd[second]), each.ravel()
     aspects = np.log(sizes[:, 0] / sizes[:, 1])
     alike = np.abs(aspects[first] - aspects[second]) < ASPECT
     likely = np.flatnonzero((first != second) & alike & (plain < 0.9 * around) & (plain < 0.9))
     pairs = np.sort(np.stack([first[likely], second[likely]], axis=1), axis=1)
     _, once = np.unique(pairs, axis=0, return_index=True)
     likely = likely[once]
-    distance = aligned(smalls, first[likely], second[likely], flipped[likely])
+    moved = aligned(smalls, first[likely], second[likely], flipped[likely])
+    distance = np.minimum(plain[likely], moved)
     limit = np.maximum(np.minimum(FAR, CROWD * around[likely]), SAME)
     taken = distance <= limit
     return pairs[once][taken], distance[taken]
@@ -110,17 +110,20 @@ def neighbours(smalls: UInt8[np.ndarray, "n s s 3"], watch: Watch | None = None)
     kept = min(NEAREST, count - 1)
     indices = np.empty((count, kept), dtype=np.int64)
     mirrored = np.empty((count, kept), dtype=bool)
-    for start in range(0, count, BLOCK):
-        block = slice(start, start + BLOCK)
-        upright, turned = even[block] @ even.T, odd[block] @ odd.T
-        likeness = upright + turned.abs()
-        own = torch.arange(len(likeness))
+    memory = torch.empty(3, STRIP, count)
+    for start in range(0, count, STRIP):
+        block = slice(start, start + STRIP)
+        own = torch.arange(min(STRIP, count - start))
+        upright, turned, likeness = memory[:, : len(own)]
+        torch.mm(even[block], even.T, out=upright)
+        torch.mm(odd[block], odd.T, out=turned)
+        torch.abs(turned, out=likeness).add_(upright)
         likeness[own, own + start] = -torch.inf
-        best = likeness.topk(kept, dim=1).indices
+        best = largest(likeness, kept)
         indices[block] = best.numpy()
         mirrored[block] = (turned.gather(1, best) < 0).numpy()
         if watch is not None:
-            watch("comparing pictures", min(start + BLOCK, count), count)
+            watch("comparing pictures", start + len(own), count)
     return Neighbours(indices, mirrored)
 
 
@@ -140,22 +143,21 @@ def frequencies(
     return found[:, :, 0::2].reshape(count, -1), found[:, :, 1::2].reshape(count, -1)
 
 
-def apart(
-    smalls: UInt8[np.ndarray, "n s s 3"],
-    first: Int[np.ndarray, " pairs"],
-    second: Int[np.ndarray, " pairs"],
-    flipped: Bool[np.ndarray, " pairs"],
-) -> Float[np.ndarray, " pairs"]:
-    """Return the distance of pairs after the best change of brightness and contrast, 0 to 1."""
-    found = [np.empty(0)]
-    for one, other in _pairs(smalls, first, second, flipped):
-        one, other = (x - x.mean(axis=(1, 2, 3), keepdims=True) for x in (one, other))
-        product, *squares = (
-            np.einsum("nijc,nijc->n", x, y) for x, y in ((one, other), (one, one), (other, other))
-        )
-        likeness = product / np.maximum(np.sqrt(squares[0] * squares[1]), 1e-6)
-        found.append(np.sqrt(1 - np.clip(likeness, 0, 1) ** 2))
-    return np.concatenate(found)
+def apart(smalls: UInt8[np.ndarray, "n s s 3"], found: Neighbours) -> Float32[np.ndarray, "n k"]:
+    """Return the distances to the nearest after the best change of brightness and contrast."""
+    distances = np.empty(found.indices.shape, dtype=np.float32)
+    for start in range(0, len(smalls), STRIP):
+        block = slice(start, start + STRIP)
+        one = torch.from_numpy(smalls[block]).float()
+        others = torch.from_numpy(smalls[found.indices[block]]).float().flatten(2)
+        one -= one.mean(dim=(1, 2, 3), keepdim=True)
+        others -= others.mean(dim=2, keepdim=True)
+        products = torch.stack([one, one.flip(2)], dim=1).flatten(2) @ others.mT
+        product = products[:, 0].where(torch.from_numpy(~found.mirrored[block]), products[:, 1])
+        squares = one.square().sum(dim=(1, 2, 3))[:, None] * others.square().sum(dim=2)
+        likeness = product / squares.sqrt().clamp(min=1e-6)
+        distances[block] = (1 - likeness.clamp(0, 1).square()).sqrt().numpy()
+    return distances
 
 
 def aligned(
@@ -163,45 +165,31 @@ def aligned(
     first: Int[np.ndarray, " pairs"],
     second: Int[np.ndarray, " pairs"],
     flipped: Bool[np.ndarray, " pairs"],
-) -> Float[np.ndarray, " pairs"]:
+) -> Float32[np.ndarray, " pairs"]:
     """Return the distance of pairs after the best small shift and stretch as well, 0 to 1.
 
     One step of Lucas and Kanade's registration: the first picture is explained by the second, its
     slopes, and its slopes times the place along each axis.
     """
-    centred = ((np.arange(SIDE) - (SIDE - 1) / 2) / (SIDE / 2)).astype(np.float32)
-    found = [apart(smalls, first, second, flipped)]
-    moved = [np.empty(0)]
-    for one, other in _pairs(smalls, first, second, flipped):
-        down, across = np.gradient(other, axis=(1, 2))
-        stretched = (down * centred[:, None, None], across * centred[None, :, None])
-        causes = np.stack([other, down, across, *stretched, np.ones_like(other)], axis=-1).reshape(
-            len(one), -1, 6
-        )
-        wanted = one.reshape(len(one), -1, 1)
-        squares = causes.transpose(0, 2, 1) @ causes + 1e-3 * np.eye(6, dtype=np.float32)
-        by = np.linalg.solve(squares, causes.transpose(0, 2, 1) @ wanted)
-        left = np.square(wanted - causes @ by).sum(axis=(1, 2))
-        whole = np.square(wanted - wanted.mean(axis=1, keepdims=True)).sum(axis=(1, 2))
-        shifts = np.abs(by[:, 1:5, 0]) / np.maximum(by[:, :1, 0], 1e-6)
-        edges = np.maximum(shifts[:, 0] + shifts[:, 2], shifts[:, 1] + shifts[:, 3])
+    place = ((torch.arange(SIDE) - (SIDE - 1) / 2) / (SIDE / 2))[:, None]
+    found = [torch.empty(0)]
+    for start in range(0, len(first), STRIP):
+        block = slice(start, start + STRIP)
+        one, other = (torch.from_numpy(smalls[rows[block]]).float() for rows in (first, second))
+        other = other.where(~torch.from_numpy(flipped[block])[:, None, None, None], other.flip(2))
+        down, across = torch.gradient(other, dim=(1, 2))
+        causes = [other, down, across, down * place[:, None], across * place, torch.ones_like(one)]
+        causes = torch.stack(causes, dim=1).flatten(2)
+        wanted = one.flatten(1)[:, :, None]
+        squares = causes @ causes.mT + 1e-3 * torch.eye(6)
+        by = torch.linalg.solve(squares, causes @ wanted)
+        left = (wanted - causes.mT @ by).square().sum(dim=(1, 2))
+        whole = (wanted - wanted.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
+        shifts = by[:, 1:5, 0].abs() / by[:, :1, 0].clamp(min=1e-6)
+        edges = torch.maximum(shifts[:, 0] + shifts[:, 2], shifts[:, 1] + shifts[:, 3])
         within = (edges <= SHIFT) & (by[:, 0, 0] > 0)
-        moved.append(np.where(within, np.sqrt(left / np.maximum(whole, 1e-6)), 1.0))
-    return np.minimum(found[0], np.concatenate(moved))
-
-
-def _pairs(
-    smalls: UInt8[np.ndarray, "n s s 3"],
-    first: Int[np.ndarray, " pairs"],
-    second: Int[np.ndarray, " pairs"],
-    flipped: Bool[np.ndarray, " pairs"],
-) -> Iterator[tuple[Float32[np.ndarray, "b s s 3"], Float32[np.ndarray, "b s s 3"]]]:
-    for start in range(0, len(first), BLOCK):
-        block = slice(start, start + BLOCK)
-        other = smalls[second[block]]
-        turned = flipped[block]
-        other[turned] = other[turned, :, ::-1]
-        yield smalls[first[block]].astype(np.float32), other.astype(np.float32)
+        found.append((left / whole.clamp(min=1e-6)).sqrt().where(within, torch.ones(())))
+    return torch.cat(found).numpy()
 
 
 def _grouped(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -33,7 +34,7 @@ class Looked:
     header: Header
     digest: bytes = b""  # of the upright pixels and their shape
     spread: int = 0  # the largest less the least level, of the channel where that is largest
-    small: UInt8[np.ndarray, "s s 3"] | None = None
+    small: UInt8[np.ndarray, "s s 3"] | None = None  # its pixels' means over a grid
     error: str = ""
     scene_error: str = ""  # why what is known of its places cannot be used
     classes: tuple[int, ...] | None = None  # that its scene shows; None: it has none
@@ -148,16 +149,19 @@ def examine(data: Data, *, workers: int | None = None, watch: Watch | None = Non
 
 def look_at(source: Source, index: int) -> Looked:
     """Read one picture, and keep what tells it apart."""
-    header = Header("", (0, 0))
+    from PIL import Image
+
     try:
-        header = source.header(index)
-        pixels = source.read(index)
+        header, pixels = source.with_header(index)
     except ImageError as error:
-        return Looked(header, error=str(error))
+        return Looked(Header("", (0, 0)), error=str(error))
     levels = np.ascontiguousarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
     hashed = hashlib.blake2b(levels.data, digest_size=16, key=str(levels.shape).encode())
-    spread = int(np.ptp(levels.reshape(-1, 3), axis=0).max())
-    looked = Looked(header, hashed.digest(), spread, small(levels))
+    image = Image.fromarray(levels)
+    reach: Any = image.getextrema()  # of each channel
+    spread = max(high - low for low, high in reach)
+    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    looked = Looked(header, hashed.digest(), spread, small)
     try:
         return replace(looked, classes=classes_in(source.scene(index)))
     except ImageError as error:
@@ -178,13 +182,6 @@ def classes_in(scene: Scene) -> tuple[int, ...] | None:
     if scene.depth is not None:
         return (0,) if scene.depth.any() else ()
     return None
-
-
-def small(levels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
-    """Return the means of a picture's pixels over a grid of `SIDE` x `SIDE` cells."""
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(levels).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def pixels_of(examined: Examined, row: int) -> UInt8[Tensor, "c h w"]:

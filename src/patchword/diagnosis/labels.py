@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int
 from torch import Tensor
 
+from patchword.diagnosis.nearest import STRIP, largest
+
 NEIGHBOURS = 15
 TRUSTED = 0.75  # share of the labels that neighbours must answer for their dissent to count
 SAMPLE = 2000  # pictures that tell whether the neighbours can be trusted
-BLOCK = 1024
 
 
 class Suspects(NamedTuple):
@@ -74,11 +75,12 @@ def _votes(
     count = len(features)
     nearest = min(NEIGHBOURS, count - 1)
     found: list[Tensor] = []
-    for block in rows.split(BLOCK):
-        likeness = features[block] @ features.T
+    memory = torch.empty(STRIP, count)
+    for block in rows.split(STRIP):
+        likeness = torch.mm(features[block], features.T, out=memory[: len(block)])
         likeness[torch.arange(len(block)), block] = -torch.inf
-        best = likeness.topk(nearest, dim=1)
+        best = largest(likeness, nearest)
         voted = torch.zeros(len(likeness), classes)
-        found.append(voted.scatter_add_(1, labels[best.indices], best.values.clamp(min=0)))
+        found.append(voted.scatter_add_(1, labels[best], likeness.gather(1, best).clamp(min=0)))
     votes = torch.cat(found)
     return votes / votes.sum(dim=1, keepdim=True).clamp(min=1e-6)

@@ -21,6 +21,8 @@ from patchword.layers import Grid, Normed
 from patchword.predictor import Card
 
 MAIN = "main"  # what the head itself answers, beside its auxiliary heads
+HeadKind = Literal["mask", "depth", "panoptic"]
+"""Of what a head answers: a class or a depth of every pixel; segments."""
 
 
 class DenseHead(nn.Module, ABC):
@@ -173,7 +175,7 @@ class HeadConfig(ABC):
         kind: of the answers.
     """
 
-    kind: ClassVar[Literal["mask", "depth"]] = "mask"
+    kind: ClassVar[HeadKind] = "mask"
 
     @abstractmethod
     def head(self, backbone: Backbone, num_classes: int) -> DenseHead:

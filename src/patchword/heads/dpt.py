@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from patchword.errors import ConfigError
 from patchword.features import Backbone, Level, Tap
-from patchword.heads.dense import DenseHead, Design, HeadConfig, chosen, refuse, resized
+from patchword.heads.dense import DenseHead, Design, HeadConfig, HeadKind, chosen, refuse, resized
 from patchword.layers import Grid, to_map, to_tokens
 from patchword.weights import HeadFormat, Rule, Rules, modules
 
@@ -58,7 +58,7 @@ class DPTConfig(HeadConfig):
 class DPTDepthConfig(DPTConfig):
     """Inverse depth, up to a scale and a shift; or depth, where `affine` settles these."""
 
-    kind: ClassVar[Literal["mask", "depth"]] = "depth"
+    kind: ClassVar[HeadKind] = "depth"
     affine: tuple[float, float] | None = None  # scale, shift: depth is 1 / (scale y + shift)
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from patchword.errors import ConfigError
 from patchword.features import Backbone
 from patchword.heads.classify import Classifier
+from patchword.inspection.drawn import Heat, Maps, drawn
 from patchword.inspection.watch import AttentionMap, watch
 
 T = TypeVar("T")
@@ -69,24 +70,22 @@ def each_map(
     return kept
 
 
-def attention_maps(
-    model: nn.Module, images: Float[Tensor, "b c h w"]
-) -> dict[str, Float[Tensor, "b heads q k"]]:
+def attention_maps(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Maps:
     """Return every map laid out over the image's tokens, prefix tokens first, by operator's name.
 
-    It holds all maps of all images at once: a row is a query, a column a key, a softmax's rows sum
-    to 1 less what went to padding. For large images or many, reduce them with `each_map`.
+    Each is `b heads q k`. It holds all maps of all images at once: a row is a query, a column a
+    key, a softmax's rows sum to 1 less what went to padding. For large images or many, reduce them
+    with `each_map`.
     """
-    return each_map(model, images, AttentionMap.laid)
+    return Maps(each_map(model, images, AttentionMap.laid))
 
 
-def class_attention(
-    model: nn.Module, images: Float[Tensor, "b c h w"]
-) -> dict[str, Float[Tensor, "b heads rows columns"]]:
+def class_attention(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Maps:
     """Return how much of each cell goes into the class tokens, by head, in every layer with any.
 
-    The mean over them where the network reads several (class and distillation token). Over the
-    cells it sums to 1 less what went to prefix tokens (DINO, figure 1, before normalisation).
+    Each is `b heads rows columns`: the mean over them where the network reads several (class and
+    distillation token). Over the cells it sums to 1 less what went to prefix tokens (DINO, figure
+    1, before normalisation).
     """
     count = backbone_of(model).class_tokens
 
@@ -97,12 +96,12 @@ def class_attention(
         return _cells(seen, seen.carried(reader(seen, count)))
 
     found = each_map(model, images, reduce)
-    return {name: cells for name, cells in found.items() if cells is not None}
+    return Maps({name: cells for name, cells in found.items() if cells is not None})
 
 
 def looked_at(
     model: nn.Module, images: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b heads rows columns"] | None:
+) -> Float[Heat, "b heads rows columns"] | None:
     """Return how much each cell is attended to by the last operator, by each head.
 
     It is the class tokens' row of the map where the network is read by them, else the mean row of
@@ -119,7 +118,7 @@ def looked_at(
         last[:] = [cells / cells.sum(dim=(2, 3), keepdim=True)]
 
     each_map(model, images, reduce)
-    return last[0] if last else None
+    return drawn(Heat, last[0]) if last else None
 
 
 def ends_on_cells(backbone: Backbone) -> bool:

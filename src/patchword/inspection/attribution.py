@@ -19,6 +19,7 @@ from patchword.errors import ConfigError
 from patchword.features import Tap
 from patchword.heads.classify import Classifier
 from patchword.inspection.attention import ends_on_cells, settled
+from patchword.inspection.drawn import Heat, drawn
 from patchword.inspection.rollout import swept
 from patchword.inspection.watch import AttentionMap, Visit, visits
 from patchword.layers import to_map
@@ -48,7 +49,7 @@ def relevance(
     model: Classifier,
     images: Float[Tensor, "b c h w"],
     targets: Int[Tensor, " b"] | None = None,
-) -> Float[Tensor, "b rows columns"] | None:
+) -> Float[Heat, "b rows columns"] | None:
     """Return the relevance of each cell to a class: gradient-weighted attention of all layers.
 
     Each layer's map is the mean over heads of weights times their gradient, what is below 0 left
@@ -89,7 +90,7 @@ def relevance(
     for handle in handles:  # each holds the tensor that holds it
         handle.remove()
     maps = [found[place] for place in sorted(found)]
-    return swept(maps, backbone.class_tokens, 1.0, 1.0) if maps else None
+    return drawn(Heat, swept(maps, backbone.class_tokens, 1.0, 1.0)) if maps else None
 
 
 def gradcam(
@@ -97,7 +98,7 @@ def gradcam(
     images: Float[Tensor, "b c h w"],
     targets: Int[Tensor, " b"] | None = None,
     level: str | None = None,
-) -> Float[Tensor, "b rows columns"]:
+) -> Float[Heat, "b rows columns"]:
     """Return how much each cell of a level speaks for a class: Grad-CAM, for every family.
 
     Channels are weighed by the mean over cells of the logit's gradient and summed; what is below 0
@@ -132,7 +133,7 @@ def gradcam(
     for tap, gradient in reversed(list(zip(taps, gradients, strict=True))):
         if gradient is not None and (slopes := as_map(gradient, tap)).any():
             weights = slopes.mean((2, 3), keepdim=True)
-            return (weights * tap.map.detach()).sum(1).clamp(min=0)
+            return drawn(Heat, (weights * tap.map.detach()).sum(1).clamp(min=0))
     if not names:
         raise ConfigError("no level has a grid of cells to draw: the tokens lie on a line")
     if not taps:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from patchword.inspection.attention import settled
 from patchword.inspection.attribution import predicted
+from patchword.pages.figures import Chart, Series
+from patchword.pages.svg import as_svg
 
 
 class Curve(NamedTuple):
@@ -22,6 +24,16 @@ class Curve(NamedTuple):
     share: Float[Tensor, " steps"]  # of cells that have changed, from 0 to 1
     probability: Float[Tensor, "b steps"]
     area: Float[Tensor, " b"]  # under it, by trapezoids, 0 to 1
+
+    def figure(self) -> Chart:
+        """Return the mean of the images."""
+        x, y = (100 * self.share).tolist(), (100 * self.probability.mean(dim=0)).tolist()
+        name = f"area {float(self.area.mean()):.2f}"
+        lines = (Series(name=name, x=tuple(x), y=tuple(y)),)
+        return Chart(title="", x_label="% of cells", y_label="probability, %", series=lines)
+
+    def _repr_svg_(self) -> str:
+        return as_svg(self.figure(), "")
 
 
 def deletion(

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.inspection.attention import each_map
+from patchword.inspection.drawn import Heads
 from patchword.inspection.watch import AttentionMap
 from patchword.layers import Grid
 
@@ -41,9 +42,7 @@ def centres(grid: Grid, size: Grid) -> Float[Tensor, "n 2"]:
     return torch.cartesian_prod(*sides)
 
 
-def attention_distance(
-    model: nn.Module, images: Float[Tensor, "b c h w"]
-) -> dict[str, Float[Tensor, " heads"]]:
+def attention_distance(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Heads:
     """Return the mean attention distance of each head in pixels, averaged over images.
 
     Args:
@@ -62,4 +61,4 @@ def attention_distance(
         return mean_distance(seen, size).mean(0) if asks else None
 
     found = each_map(model, images, reduce)
-    return {name: pixels for name, pixels in found.items() if pixels is not None}
+    return Heads({name: pixels for name, pixels in found.items() if pixels is not None})

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.inspection.attention import each_map
+from patchword.inspection.drawn import Drawn, Heads
 from patchword.inspection.watch import AttentionMap
+from patchword.pages.dots import Dots
 
 
 class Entropy(NamedTuple):
@@ -15,6 +17,24 @@ class Entropy(NamedTuple):
 
     nats: Float[Tensor, " heads"]  # 0 where each query looks at one key, up to `most`
     most: float  # nats of a row whose keys all weigh the same: the logarithm of their number
+
+
+class Shares(Heads):
+    """The entropy of each head, in percent of the most that it can be."""
+
+    unit = "% of the most"
+
+
+class Entropies(Drawn, dict[str, Entropy]):
+    """The spread of each operator's rows, by its name."""
+
+    def shares(self) -> Shares:
+        """Return it in percent of the most: 100 where every key weighs the same."""
+        return Shares({name: 100 * each.nats / each.most for name, each in self.items()})
+
+    def figure(self) -> Dots:
+        """Return a dot for each head, layer by layer."""
+        return self.shares().figure()
 
 
 def row_entropy(seen: AttentionMap) -> Float[Tensor, "b heads"]:
@@ -29,7 +49,7 @@ def row_entropy(seen: AttentionMap) -> Float[Tensor, "b heads"]:
     return torch.special.entr(shares).sum(-1).where(asks, 0).sum((1, 3)) / asks.sum()
 
 
-def attention_entropy(model: nn.Module, images: Float[Tensor, "b c h w"]) -> dict[str, Entropy]:
+def attention_entropy(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Entropies:
     """Return the mean entropy of each head's attention, averaged over images.
 
     Heads near 0 have collapsed onto one key, where training becomes unstable (Zhai et al. 2023,
@@ -47,4 +67,4 @@ def attention_entropy(model: nn.Module, images: Float[Tensor, "b c h w"]) -> dic
         keys = torch.tensor(float(seen.weights.shape[-1]))
         return Entropy(row_entropy(seen).mean(0), keys.log().item())
 
-    return each_map(model, images, reduce)
+    return Entropies(each_map(model, images, reduce))

@@ -5,14 +5,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.inspection.attention import backbone_of, settled
+from patchword.inspection.drawn import Biases
 from patchword.inspection.watch import Visit, visits
 from patchword.layers import Attend
 
 
 @torch.no_grad()
-def relative_biases(
-    model: nn.Module, images: Float[Tensor, "b c h w"]
-) -> dict[str, Float[Tensor, "heads rows columns rows columns"]]:
+def relative_biases(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Biases:
     """Return what each head adds to its scores by position: from each cell (first axes) to each.
 
     In units of scores before the softmax (Swin, equation 4). Of windows it is the bias within the
@@ -26,7 +25,7 @@ def relative_biases(
     Returns:
         by operator's name; only operators whose queries and keys are the same cells, with biases.
     """
-    backbone, found = backbone_of(model), dict[str, Tensor]()
+    backbone, found = backbone_of(model), Biases()
 
     def see(name: str, visit: Visit) -> None:
         bias = visit.inputs[3] if len(visit.inputs) > 3 else None

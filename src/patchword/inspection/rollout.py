@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.inspection.attention import backbone_of, each_map, ends_on_cells, reader
+from patchword.inspection.drawn import Heat, drawn
 from patchword.inspection.watch import AttentionMap
 from patchword.layers import Grid
 
@@ -107,7 +108,7 @@ def swept(
 
 def rollout(
     model: nn.Module, images: Float[Tensor, "b c h w"]
-) -> Float[Tensor, "b rows columns"] | None:
+) -> Float[Heat, "b rows columns"] | None:
     """Return how much of each cell of the first layer reaches the answer, by attention rollout.
 
     Weights below 0 count by their size, and rows are made to sum to 1. Convolutions, MLPs and
@@ -134,4 +135,4 @@ def rollout(
         return AttentionMap(weights, seen.layout)
 
     maps = [one for one in each_map(model, images, reduce).values() if one is not None]
-    return swept(maps, backbone.class_tokens, 0.5, 0.5) if maps else None
+    return drawn(Heat, swept(maps, backbone.class_tokens, 0.5, 0.5)) if maps else None

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from patchword.heads.classify import Classifier
 from patchword.inspection.attribution import Attribution, predicted
+from patchword.pages.figures import Chart, Series
+from patchword.pages.svg import as_svg
 
 
 class Sanity(NamedTuple):
@@ -21,6 +23,16 @@ class Sanity(NamedTuple):
 
     parts: tuple[str, ...]  # what has become random last: the head, then the spine from its end
     correlation: Float[Tensor, "b parts"]  # of ranks with the model's own picture, -1 to 1
+
+    def figure(self) -> Chart:
+        """Return the mean of the images."""
+        y = tuple(self.correlation.mean(dim=0).tolist())
+        lines = (Series(name="rank correlation", x=tuple(range(1, len(y) + 1)), y=y),)
+        labels = ("parts made random", "correlation")
+        return Chart(title="", x_label=labels[0], y_label=labels[1], series=lines)
+
+    def _repr_svg_(self) -> str:
+        return as_svg(self.figure(), "")
 
 
 def sanity(

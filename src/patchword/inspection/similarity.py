@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from patchword.errors import DataError
 from patchword.inspection.attention import backbone_of, settled
+from patchword.inspection.drawn import Alike, drawn
 
 Criterion = Callable[[Float[Tensor, "a n n"], Float[Tensor, "c n n"]], Float[Tensor, "a c"]]
 
@@ -74,7 +75,7 @@ def cka(
     first: Float[Tensor, "a n n"],
     second: Float[Tensor, "c n n"],
     criterion: Criterion = hsic,
-) -> Float[Tensor, "a c"]:
+) -> Float[Alike, "a c"]:
     """Return the linear CKA of every pair of Gram matrices of the same n images.
 
     >>> cka(grams(model, images), grams(model, images))  # between layers
@@ -90,7 +91,7 @@ def cka(
 
 def minibatch_cka(
     first: nn.Module, second: nn.Module, batches: Iterable[Float[Tensor, "b c h w"]]
-) -> Float[Tensor, "levels others"]:
+) -> Float[Alike, "levels others"]:
     """Return the linear CKA of every pair of levels of two models, over minibatches.
 
     The unbiased estimates of each minibatch are averaged (Nguyen et al. 2021), so any number of
@@ -112,7 +113,7 @@ def minibatch_cka(
 
 def aligned(
     pairs: Iterable[tuple[Float[Tensor, "a _ _"], Float[Tensor, "c _ _"]]], criterion: Criterion
-) -> Float[Tensor, "a c"]:
+) -> Float[Alike, "a c"]:
     """Return the summed criterion of pairs over the root of the product of their own."""
     across: Tensor | float = 0.0
     own: list[Tensor | float] = [0.0, 0.0]
@@ -125,4 +126,4 @@ def aligned(
     if isinstance(across, float):
         raise DataError("there are no images to compare layers by")
     rows, columns = (torch.as_tensor(total).clamp(min=0).sqrt() for total in own)
-    return across / (rows[:, None] * columns)
+    return drawn(Alike, across / (rows[:, None] * columns))

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.features import Backbone
+from patchword.inspection.drawn import GridOfGrids, Patterns, drawn
 from patchword.layers import Position
 
 M = TypeVar("M", bound=nn.Module)
@@ -15,7 +16,7 @@ M = TypeVar("M", bound=nn.Module)
 
 def filters(
     backbone: Backbone, count: int = 28
-) -> Float[Tensor, "count channels rows columns"] | None:
+) -> Float[Patterns, "count channels rows columns"] | None:
     """Return the principal components of the patch filters (ViT, figure 7 left).
 
     Of a convolutional stem they are those of its first convolution's filters.
@@ -32,12 +33,12 @@ def filters(
     flat = weight.flatten(1)
     flat = flat - flat.mean(dim=0)
     components = torch.linalg.svd(flat, full_matrices=False).Vh[:count]
-    return components.unflatten(1, weight.shape[1:])
+    return drawn(Patterns, components.unflatten(1, weight.shape[1:]))
 
 
 def position_similarity(
     backbone: Backbone,
-) -> Float[Tensor, "rows columns rows columns"] | None:
+) -> Float[GridOfGrids, "rows columns rows columns"] | None:
     """Return the cosine of each cell's position with every other's (ViT, figure 7 centre).
 
     Mean over cells is taken away first, so that a part common to all does not hide the rest. None
@@ -53,7 +54,7 @@ def position_similarity(
     if not table.abs().max() > 0:
         return None
     table = F.normalize(table, dim=1)
-    return (table @ table.T).view(rows, columns, rows, columns)
+    return drawn(GridOfGrids, (table @ table.T).view(rows, columns, rows, columns))
 
 
 def _first(model: nn.Module, kind: type[M]) -> M | None:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from patchword.errors import ConfigError
 from patchword.features import Tap
 from patchword.inspection.attention import backbone_of, settled
+from patchword.inspection.drawn import Colours, Heat, drawn
+from patchword.pages.plates import as_png
 
 
 @torch.no_grad()
@@ -30,22 +32,32 @@ def tapped(model: nn.Module, images: Float[Tensor, "b c h w"], level: str) -> Ta
         return backbone(images, taps=(level,)).taps[0]
 
 
+TIMES = 3.0  # median norms that make a token an artifact: half of ten, by ratio
+
+
 class Norms(NamedTuple):
     """Lengths of token vectors, in the units of the layer."""
 
     cells: Float[Tensor, "b rows columns"]
     prefix: Float[Tensor, "b p"]  # class, distillation and register tokens
 
+    def _repr_png_(self) -> bytes:
+        return as_png(drawn(Heat, self.cells).figure())
+
 
 def token_norms(model: nn.Module, images: Float[Tensor, "b c h w"], level: str = "final") -> Norms:
     """Return the Euclidean norm of each token of a level, or of each cell of a map."""
-    tap = tapped(model, images, level)
+    return norms(tapped(model, images, level))
+
+
+def norms(tap: Tap) -> Norms:
+    """Return the norms of the tokens of a level that was tapped."""
     return Norms(tap.map.float().norm(dim=1), tap.prefix.float().norm(dim=2))
 
 
 def principal_picture(
     model: nn.Module, images: Float[Tensor, "b c h w"], level: str = "final", count: int = 3
-) -> Float[Tensor, "b count rows columns"]:
+) -> Float[Colours, "b count rows columns"]:
     """Return the first principal components of a level's cells, from 0 to 1, as colours.
 
     They are of all images together, so that the same colour means the same in each (Oquab et al.
@@ -59,7 +71,7 @@ def principal_picture(
         level: by name.
         count: of components, in order of variance.
     """
-    return principal_colours(tapped(model, images, level).map.float(), count)
+    return drawn(Colours, principal_colours(tapped(model, images, level).map.float(), count))
 
 
 def principal_colours(
@@ -94,13 +106,16 @@ class Artifacts(NamedTuple):
     share: float  # of all cells, from 0 to 1
     cutoff: float  # the norm above which a token counts
 
+    def _repr_png_(self) -> bytes:
+        return as_png(drawn(Heat, self.cells.float()).figure())
+
 
 def artifacts(
     model: nn.Module,
     images: Float[Tensor, "b c h w"],
     level: str = "final",
     *,
-    times: float = 3.0,
+    times: float = TIMES,
 ) -> Artifacts:
     """Find artifact tokens: patches that hold something about the whole image, not their place.
 
@@ -113,9 +128,13 @@ def artifacts(
         model: a classifier or a backbone.
         images: as the model reads them.
         level: by name.
-        times: so many median norms are the cutoff; by default half of ten, by ratio.
+        times: so many median norms are the cutoff.
     """
-    norms = token_norms(model, images, level).cells
+    return longest(token_norms(model, images, level).cells, times)
+
+
+def longest(norms: Float[Tensor, "b rows columns"], times: float = TIMES) -> Artifacts:
+    """Find the cells of a level that are more than so many median norms long."""
     cutoff = times * norms.median().item()
     cells = norms > cutoff
     return Artifacts(cells, cells.float().mean().item(), cutoff)

@@ -17,6 +17,9 @@ from patchword.data.frame import Frame
 from patchword.layers import Attention, Grid, PatchEmbed
 from patchword.models.vit import Stem, ViT, ViTConfig
 from patchword.weights import Format, Rule, View, multihead
+from patchword.weights.configs import Kind
+from patchword.weights.plain import ACTS, whatever
+from patchword.weights.settings import Choice, Hidden, Only, Ours, Same, Sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,9 @@ PREPROCESSING = Frame(
 )
 
 TRANSPOSED = View(lambda matrix: matrix.mT, lambda matrix: matrix.mT)
-BLOCK = "transformer.resblocks.#"
+VECTOR = View(lambda vector: vector[None, None], lambda token: token[0, 0])
+TABLE = View(lambda table: table[None], lambda table: table[0])
+BLOCK, LAYER = "transformer.resblocks.#", "encoder.layers.#"
 
 FORMATS = (
     Format(
@@ -100,16 +105,8 @@ FORMATS = (
     ),
     Format(
         "authors",  # and OpenCLIP's; the text tower beside it is left aside
-        Rule(
-            "class_embedding",
-            "stem.prefix.class_token",
-            View(lambda vector: vector[None, None], lambda token: token[0, 0]),
-        ),
-        Rule(
-            "positional_embedding",
-            "stem.position.table",
-            View(lambda table: table[None], lambda table: table[0]),
-        ),
+        Rule("class_embedding", "stem.prefix.class_token", VECTOR),
+        Rule("positional_embedding", "stem.position.table", TABLE),
         Rule("conv1.weight", "stem.patch_embed.proj.weight"),
         Rule("ln_pre.*", "stem.norm_pre.*"),
         Rule(f"{BLOCK}.ln_#.*", "blocks.#.norm#.*"),
@@ -120,6 +117,61 @@ FORMATS = (
         head=(Rule("visual.proj", "head.label.weight", TRANSPOSED),),
         root=("visual.",),
     ),
+    Format(
+        "transformers",
+        Rule("embeddings.class_embedding", "stem.prefix.class_token", VECTOR),
+        Rule("embeddings.position_embedding.weight", "stem.position.table", TABLE),
+        Rule("embeddings.patch_embedding.weight", "stem.patch_embed.proj.weight"),
+        Rule("pre_layrnorm.*", "stem.norm_pre.*"),
+        Rule(f"{LAYER}.layer_norm#.*", "blocks.#.norm#.*"),
+        Rule(tuple(f"{LAYER}.self_attn.{x}_proj.*" for x in "qkv"), "blocks.#.attn.qkv.*"),
+        Rule(f"{LAYER}.self_attn.out_proj.*", "blocks.#.attn.proj.*"),
+        Rule(f"{LAYER}.mlp.*", "blocks.#.mlp.*"),
+        Rule("post_layernorm.*", "norm.*"),
+        head=(Rule("visual_projection.weight", "head.label.weight"),),
+        root=("vision_model.", ""),
+        ignore=("embeddings.position_ids",),
+    ),
+)
+
+SETTINGS = (
+    Same("hidden_size", "embed_dim"),
+    Same("num_hidden_layers", "depth"),
+    Same("num_attention_heads", "num_heads"),
+    Same("patch_size", "patch_size"),
+    Same("num_channels", "in_chans"),
+    Same("layer_norm_eps", "norm_eps"),
+    Hidden(),
+    Sides(square=True),
+    Choice("hidden_act", "act", {"quick_gelu": "quick", **ACTS}),
+    Only("attention_dropout", 0.0),
+    Ours("prefix", ["class"]),
+    Ours("registers", 0),
+    Ours("pool", "token"),
+    Ours("norm_pooled", False),
+    Ours("position", "learned"),
+    Ours("layer_scale", None),
+    Ours("drop_rate", 0.0),
+    Ours("resample", "bicubic", whatever),
+)
+UNREAD = ("initializer_range", "initializer_factor")
+DEFAULTS = {
+    **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    **{"intermediate_size": 3072, "image_size": 224, "patch_size": 32, "num_channels": 3},
+    **{"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": 512},
+}
+KIND = Kind(
+    "clip_vision_model",
+    "CLIPVisionModelWithProjection",
+    SETTINGS,
+    UNREAD,
+    count="projection_dim",
+    defaults=DEFAULTS,
+)
+CONFIGS = (
+    KIND,
+    replace(KIND, architecture="CLIPVisionModel", format=None, count="num_labels"),  # no head
+    replace(KIND, model_type="clip", architecture="CLIPModel", format=None, within="vision_config"),
 )
 
 

@@ -33,9 +33,9 @@ from patchword.layers import (
     truncated,
     xavier,
 )
+from patchword.weights import dinov2 as dinov2_weights
 from patchword.weights import plain
 from patchword.weights.google import google_formats
-from patchword.weights.plain import CONFIGS as CONFIGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,8 @@ class ViTConfig:
     act: Literal["exact", "tanh", "quick"] = "exact"  # the MLP's GELU; Google's by tanh
     prefix: tuple[Literal["class", "distillation"], ...] = ("class",)  # tokens that are read
     registers: int = 0  # tokens that are not
-    pool: Literal["token", "mean"] = "token"  # read the prefix tokens, or the patches' mean
+    pool: Literal["token", "mean", "both"] = "token"  # read the prefix tokens, or the patches'
+    # mean, or the class token beside that mean
     norm_pooled: bool = False  # norm after pooling, not before (timm's `fc_norm`)
     position: Literal["learned", "learned_patches", "learned_2d", "sincos_2d", "none"] = "learned"
     resample: Resample = "bicubic_antialias"  # of learned positions, at another image size
@@ -146,7 +147,12 @@ VARIANTS = {
 
 PREPROCESSING = Frame(image_size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
-FORMATS = (*plain.FORMATS, *google_formats({"act": "tanh", "resample": "linear"}))
+FORMATS = (
+    *plain.FORMATS,
+    *dinov2_weights.FORMATS,
+    *google_formats({"act": "tanh", "resample": "linear"}),
+)
+CONFIGS = (*plain.CONFIGS, *dinov2_weights.CONFIGS)
 
 
 class QuickGELU(nn.Module):
@@ -253,7 +259,7 @@ class ViT(Backbone):
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
         self.class_tokens = tokens if c.pool == "token" else 0
-        self.width = c.embed_dim * len(self.readouts)
+        self.width = c.embed_dim * (2 if c.pool == "both" else len(self.readouts))
         self.apply(xavier if c.fresh == "xavier" else truncated)
         if c.fresh == "truncated":
             self.head_std = 0.02
@@ -272,6 +278,8 @@ class ViT(Backbone):
         x = self.norm(x)
         trace.tokens("final", x, grid)
         pooled = x[:, :read].flatten(1) if tokens else x[:, self.stem.count :].mean(dim=1)
+        if self.config.pool == "both":
+            pooled = torch.cat([x[:, 0], pooled], dim=1)
         return trace.features(self.fc_norm(pooled))
 
     def spine(self) -> list[nn.Module]:

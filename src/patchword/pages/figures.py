@@ -79,9 +79,9 @@ def plot(chart: Chart) -> Plot | None:
         return None
     all_x, all_y = (np.concatenate(values) for values in zip(*seen, strict=True))
     x_span = _room(all_x)
-    y_step = _step(_room(all_y))
-    y_span = _rounded(_room(all_y), y_step)
-    x_step = _step(x_span)
+    y_step = tick_step(_room(all_y))
+    y_span = rounded(_room(all_y), y_step)
+    x_step = tick_step(x_span)
     if (all_x == all_x.round()).all():
         x_step = max(1.0, x_step)
     lines = tuple(
@@ -90,7 +90,7 @@ def plot(chart: Chart) -> Plot | None:
     )
     data = [{"x": _numbers(x), "y": _numbers(y)} for x, y in thinned]
     readings = json.dumps({"x": x_span, "y": y_span, "lines": data}, separators=(",", ":"))
-    x_ticks, y_ticks = _ticks(x_span, x_step), _ticks(y_span, y_step)
+    x_ticks, y_ticks = ticks(x_span, x_step), ticks(y_span, y_step)
     return Plot(x_ticks=x_ticks, y_ticks=y_ticks, lines=lines, readings=readings)
 
 
@@ -129,19 +129,21 @@ def _room(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
     return low, high
 
 
-def _step(span: tuple[float, float]) -> float:
+def tick_step(span: tuple[float, float]) -> float:
     """Return the least of 1, 2 or 5 times a power of ten that makes few enough intervals."""
     rough = (span[1] - span[0]) / INTERVALS
     power = 10.0 ** math.floor(math.log10(rough))
     return power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
-def _rounded(span: tuple[float, float], step: float) -> tuple[float, float]:
+def rounded(span: tuple[float, float], step: float) -> tuple[float, float]:
+    """Widen a span to whole steps."""
     low, high = math.floor(span[0] / step + 1e-9), math.ceil(span[1] / step - 1e-9)
     return low * step, high * step
 
 
-def _ticks(span: tuple[float, float], step: float) -> tuple[Tick, ...]:
+def ticks(span: tuple[float, float], step: float) -> tuple[Tick, ...]:
+    """Return a mark for each step of a span."""
     low, high = span
     counts = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
     values = [count * step for count in counts]

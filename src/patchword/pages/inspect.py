@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from patchword.files import replacing, write_text
-from patchword.pages import figures, maps, page, pictures, plates, svg
+from patchword.pages import dots, figures, maps, page, pictures, plates, svg
+from patchword.pages.dots import Dots
 from patchword.pages.figures import Chart
 from patchword.pages.maps import Layer
 from patchword.pages.plates import Matrix, Mosaic, Scatter, Sheet, Strip
@@ -16,7 +17,7 @@ from patchword.pages.report import Facts, Figure
 
 __all__ = ["Inside", "Panel", "Plate", "Run", "Section", "Viewed", "render_inside", "write_inside"]
 
-Drawn = Chart | Matrix | Mosaic | Scatter | Sheet | Strip
+Drawn = Chart | Dots | Matrix | Mosaic | Scatter | Sheet | Strip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,9 @@ class Section:
     def beside(self) -> bool:
         """Whether its figures stand beside one another: charts of a single run."""
         drawn = [panel.drawn for plate in self.plates for panel in plate.panels]
-        return len(drawn) == len(self.plates) and all(isinstance(each, Chart) for each in drawn)
+        return len(drawn) == len(self.plates) and all(
+            isinstance(each, Chart | Dots) for each in drawn
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,7 @@ def render_inside(inside: Inside) -> str:
         "inside": inside,
         "views": [view(run) for run in inside.runs],
         "kind": lambda drawn: type(drawn).__name__.lower(),
+        "dots": dots,
         "figures": figures,
         "pictures": pictures,
         "plates": plates,
@@ -154,11 +158,11 @@ def write_inside(inside: Inside, path: Path) -> dict[str, Path]:
 
 def write_figure(drawn: Drawn, title: str, stem: Path) -> Path:
     """Write a figure into a file of its own: charts and points as SVG, pictures as PNG."""
-    if isinstance(drawn, Chart | Scatter):
-        path = stem.with_suffix(".svg")
-        text = svg.chart_svg(drawn) if isinstance(drawn, Chart) else svg.scatter_svg(drawn, title)
-        write_text(path, text)
+    text = svg.as_svg(drawn, title)
+    if text:
+        write_text(path := stem.with_suffix(".svg"), text)
         return path
+    assert not isinstance(drawn, Chart | Dots | Scatter)
     path = stem.with_suffix(".png")
     with replacing(path) as part:
         part.write_bytes(plates.as_png(drawn))

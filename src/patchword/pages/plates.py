@@ -59,17 +59,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """Pictures in rows and columns."""
+    """Pictures in rows and columns; a row may end early."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            if len(row.pictures) != len(self.columns) or len(row.words) not in (
-                0,
-                len(self.columns),
-            ):
+            count = len(row.pictures)
+            if count > len(self.columns) or len(row.words) not in (0, count):
                 raise ConfigError(
                     f"row {row.title!r} has {len(row.pictures)} pictures, and words for "
                     f"{len(row.words)}, in {len(self.columns)} columns"

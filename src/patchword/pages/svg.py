@@ -2,7 +2,8 @@
 
 from html import escape
 
-from patchword.pages.figures import Chart, plot
+from patchword.pages.dots import Dots, dotted
+from patchword.pages.figures import Chart, Tick, plot
 from patchword.pages.plates import INK, QUIET, Scatter
 
 WIDE, HIGH = 640, 400  # of the plot, in pixels
@@ -16,29 +17,44 @@ def hue(group: int) -> str:
     return LINES[group] if group < len(LINES) else f"hsl({group * 137 % 360} 45% 50%)"
 
 
+def as_svg(drawn: object, title: str) -> str:
+    """Draw a figure of lines or points; "" where it is one of pictures."""
+    match drawn:
+        case Chart():
+            return chart_svg(drawn)
+        case Dots():
+            return dots_svg(drawn, title)
+        case Scatter():
+            return scatter_svg(drawn, title)
+        case _:
+            return ""
+
+
 def chart_svg(chart: Chart) -> str:
     """Draw a chart with its axes, ticks and legend."""
     plotted = plot(chart)
     if plotted is None:
         return _svg(chart.title, [_text(LEFT, TOP + 20, "no finite value", QUIET)])
-    parts = [
-        f'<path d="M{LEFT} {TOP + HIGH * (100 - t.at) / 100:.1f}h{WIDE}" stroke="{GRID}"/>'
-        + _text(LEFT - 8, TOP + HIGH * (100 - t.at) / 100 + 4, t.label, QUIET, "end")
-        for t in plotted.y_ticks
-    ]
-    parts += [
-        _text(LEFT + WIDE * t.at / 100, TOP + HIGH + 20, t.label, QUIET, "middle")
-        for t in plotted.x_ticks
-    ]
-    scale = f"translate({LEFT} {TOP}) scale({WIDE / 1000} {HIGH / 1000})"
-    for i, line in enumerate(plotted.lines):
-        style = f'fill="none" stroke="{LINES[i % 6]}" stroke-width="2" stroke-linecap="round"'
-        path = f'<path d="{line.path}" {style} vector-effect="non-scaling-stroke"/>'
-        parts.append(f'<g transform="{scale}">{path}</g>')
+    parts = _axes((plotted.x_ticks, plotted.y_ticks), (chart.x_label, chart.y_label))
+    parts += [_line(line.path, LINES[i % 6]) for i, line in enumerate(plotted.lines)]
     parts += _legend([(line.name, LINES[i % 6]) for i, line in enumerate(plotted.lines)])
-    parts.append(_text(LEFT + WIDE / 2, TOP + HIGH + 44, chart.x_label, INK, "middle"))
-    parts.append(_text(LEFT, TOP - 10, chart.y_label, INK))
     return _svg(chart.title, parts)
+
+
+def dots_svg(dots: Dots, title: str) -> str:
+    """Draw a dot per member of each step, and the line of their means."""
+    found = dotted(dots)
+    if found is None:
+        return _svg(title, [_text(LEFT, TOP + 20, "no finite value", QUIET)])
+    parts = _axes((found.x_ticks, found.y_ticks), (dots.x_label, dots.y_label))
+    parts.append(_line(found.mean, LINES[1]))
+    parts += [
+        f'<circle cx="{LEFT + WIDE * dot.x / 1000:.1f}" cy="{TOP + HIGH * dot.y / 1000:.1f}" '
+        f'r="4.5" fill="{LINES[0]}" fill-opacity="0.75"><title>{escape(dot.said)}</title></circle>'
+        for dot in found.dots
+    ]
+    parts += _legend([(f"each {dots.member}", LINES[0]), (f"mean of {dots.member}s", LINES[1])])
+    return _svg(title, parts)
 
 
 def scatter_svg(scatter: Scatter, title: str) -> str:
@@ -60,6 +76,28 @@ def placed(scatter: Scatter) -> list[tuple[float, float]]:
         (0.03 + 0.94 * (p.x - min(xs)) / side[0], 0.97 - 0.94 * (p.y - min(ys)) / side[1])
         for p in scatter.points
     ]
+
+
+def _axes(ticks: tuple[tuple[Tick, ...], tuple[Tick, ...]], labels: tuple[str, str]) -> list[str]:
+    """Draw the frame of a plot: lines, marks and names of x and y."""
+    across, up = ticks
+    parts = [
+        f'<path d="M{LEFT} {TOP + HIGH * (100 - t.at) / 100:.1f}h{WIDE}" stroke="{GRID}"/>'
+        + _text(LEFT - 8, TOP + HIGH * (100 - t.at) / 100 + 4, t.label, QUIET, "end")
+        for t in up
+    ]
+    parts += [
+        _text(LEFT + WIDE * t.at / 100, TOP + HIGH + 20, t.label, QUIET, "middle") for t in across
+    ]
+    parts.append(_text(LEFT + WIDE / 2, TOP + HIGH + 44, labels[0], INK, "middle"))
+    return [*parts, _text(LEFT, TOP - 10, labels[1], INK)]
+
+
+def _line(path: str, colour: str) -> str:
+    style = f'fill="none" stroke="{colour}" stroke-width="2" stroke-linecap="round"'
+    scale = f"translate({LEFT} {TOP}) scale({WIDE / 1000} {HIGH / 1000})"
+    drawn = f'<path d="{path}" {style} vector-effect="non-scaling-stroke"/>'
+    return f'<g transform="{scale}">{drawn}</g>'
 
 
 def _ring(*, wrong: bool) -> str:

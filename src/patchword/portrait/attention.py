@@ -1,15 +1,13 @@
 """Recorded attention as pages draw it: who attends to whom, cell by cell, layer by layer."""
 
-import re
-from collections import Counter
-
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchword.features import Backbone
-from patchword.inspection.attention import AttentionMap, each_map
+from patchword.inspection.attention import each_map
+from patchword.inspection.drawn import titles
+from patchword.inspection.watch import AttentionMap
 from patchword.pages.maps import Layer, Places
 
 
@@ -75,28 +73,3 @@ def tokens(backbone: Backbone, count: int) -> tuple[str, ...]:
     read = ("class token", "distillation token")[: backbone.class_tokens]
     further = [f"register {i + 1}" for i in range(count - len(read))]
     return (*read, *further)[:count]
-
-
-def titles(names: list[str]) -> list[str]:
-    """Say which layer an operator is of: "stage 2, block 1" for "stages.1.blocks.0.attn.attend"."""
-    found = [
-        ", ".join(f"{kind.removesuffix('s')} {int(i) + 1}" for kind, i in _numbered(name)) or name
-        for name in names
-    ]
-    twice, seen = Counter(found), Counter[str]()
-    for i, title in enumerate(found):
-        if twice[title] > 1:
-            seen[title] += 1
-            found[i] = f"{title}, part {seen[title]}"
-    return found
-
-
-def _numbered(name: str) -> list[tuple[str, str]]:
-    return [pair for pair in re.findall(r"(\w+)\.(\d+)", name) if pair[0] in ("stages", "blocks")]
-
-
-def cells(
-    found: dict[str, Float[Tensor, "b heads rows columns"]],
-) -> Float[Tensor, "b rows columns"] | None:
-    """Return the last layer's class attention, the mean of its heads."""
-    return None if not found else torch.as_tensor(list(found.values())[-1]).mean(dim=1)

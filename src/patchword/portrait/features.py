@@ -4,16 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from patchword.data.frame import frame
+from patchword.features import Tap
+from patchword.inspection.drawn import titles
 from patchword.inspection.embedding import neighbours, tsne_map
 from patchword.inspection.similarity import cka, unbiased_hsic
-from patchword.inspection.tokens import principal_colours
+from patchword.inspection.tokens import TIMES, Artifacts, longest, norms, principal_colours
 from patchword.pages.inspect import Panel
+from patchword.pages.pictures import colour
 from patchword.pages.plates import Matrix, Point, Row, Scatter, Strip
-from patchword.portrait.attention import titles
 from patchword.portrait.heads import images
 from patchword.portrait.pictures import Picture
 from patchword.portrait.sight import Sight, Sitter
@@ -22,6 +24,7 @@ from patchword.training.worded import titled
 
 NEIGHBOURS, ASKED = 5, 6
 LEVELS = 8  # of a strip
+LONG = ("#12203a", "#2f6db5", "#ffcf4f")  # of no length, half the cutoff, an artifact
 FEWEST = 12  # pictures in numbers
 NOTHING = "No held-out pictures are at hand: the model does not say what it was trained on."
 
@@ -74,25 +77,66 @@ def map_panel(seen: Sight | None) -> Panel:
 
 def tokens_panel(who: Sitter, shown: Sequence[Picture]) -> Panel:
     """Draw the tokens of some levels, their three main directions as red, green and blue."""
+    taps = _tapped(who, shown)
+    drawn = [(255 * principal_colours(tap.map.float())).round() for tap in taps.values()]
+    return _levels(who, shown, taps, [level.to(torch.uint8).movedim(1, 3) for level in drawn])
+
+
+def norms_panel(who: Sitter, shown: Sequence[Picture]) -> Panel:
+    """Draw how long the tokens of some levels are, in medians of the level."""
+    taps = _tapped(who, shown)
+    cells = [norms(tap).cells for tap in taps.values()]
+    found = [longest(each) for each in cells]
+    drawn = [
+        torch.from_numpy(colour((each / artifact.cutoff).clamp(0, 1).cpu().numpy(), LONG)[..., :3])
+        for each, artifact in zip(cells, found, strict=True)
+    ]
+    words = [_length(*pair) for pair in zip(cells, found, strict=True)]
+    return _levels(who, shown, taps, drawn, words)
+
+
+def _length(cells: Float[Tensor, "b rows columns"], found: Artifacts) -> list[str]:
+    """Say of each picture how long its longest token is, and how many are artifacts."""
+    most = (TIMES * cells.amax(dim=(1, 2)) / found.cutoff).tolist()
+    counts = found.cells.sum(dim=(1, 2)).tolist()
+    return [
+        f"{length:.1f} medians" + (f", {count} artifacts" if count else "")
+        for length, count in zip(most, counts, strict=True)
+    ]
+
+
+def _tapped(who: Sitter, shown: Sequence[Picture]) -> dict[str, Tap]:
+    """Return some levels that have a grid, from the first to the last, by name."""
     levels = [level for level in who.model.backbone.levels if level.stride is not None]
-    if not levels:
-        return Panel(absent=f"{who.card.model} has no level on which a grid is left.")
     picked = np.linspace(0, len(levels) - 1, min(LEVELS, len(levels))).round().astype(int)
     names = [levels[i].name for i in picked]
     with torch.no_grad():
-        seen = who.model.backbone(images(who, shown), taps=names)
-    drawn = [principal_colours(tap.map.float()) for tap in seen.taps]
+        taps = who.model.backbone(images(who, shown), taps=names).taps if names else ()
+    return dict(zip(names, taps, strict=True))
+
+
+def _levels(
+    who: Sitter,
+    shown: Sequence[Picture],
+    taps: dict[str, Tap],
+    drawn: Sequence[UInt8[Tensor, "_ _ _ _"]],
+    words: Sequence[Sequence[str]] = (),
+) -> Panel:
+    """Set pictures of levels beside the pictures that they are of."""
+    if not taps:
+        return Panel(absent=f"{who.card.model} has no level on which a grid is left.")
     rows = tuple(
         Row(
             title=picture.truth or picture.name,
             pictures=(
                 pixels(frame(picture.pixels, who.card.preprocessing)),
-                *(pixels((255 * level[i]).round().to(torch.uint8).cpu()) for level in drawn),
+                *(np.ascontiguousarray(level[i].cpu().numpy()) for level in drawn),
             ),
+            words=("", *(each[i] for each in words)) if words else (),
         )
         for i, picture in enumerate(shown)
     )
-    return Panel(drawn=Strip(columns=("picture", *titles(names)), rows=rows))
+    return Panel(drawn=Strip(columns=("picture", *titles(list(taps))), rows=rows))
 
 
 def cka_panel(seen: Sight | None, other: Sight | None) -> Panel:

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from patchword.pages.inspect import Panel, Plate, Section, Viewed
 from patchword.portrait.answers import answers_caption, answers_panel, heats
 from patchword.portrait.checks import Checked, checked
-from patchword.portrait.features import cka_panel, map_panel, neighbours_panel, tokens_panel
+from patchword.portrait.features import (
+    cka_panel,
+    map_panel,
+    neighbours_panel,
+    norms_panel,
+    tokens_panel,
+)
 from patchword.portrait.heads import distance_panel, entropy_panel
 from patchword.portrait.pictures import Picture
 from patchword.portrait.sight import Sight, Sitter
-from patchword.portrait.weights import filters_panel, positions_panel
+from patchword.portrait.weights import biases_panel, filters_panel, positions_panel
 from patchword.portrait.words import CAPTIONS, SECTIONS, TITLES
 
 IN_A_STRIP = 6  # pictures
@@ -49,6 +55,7 @@ def sections(
     ]
     features = [
         plate("tokens", lambda x: tokens_panel(x.who, few)),
+        plate("norms", lambda x: norms_panel(x.who, few)),
         plate("levels", lambda x: cka_panel(x.seen, x.seen)),
         *_between(looks),
         plate("map", lambda x: map_panel(x.seen)),
@@ -57,6 +64,7 @@ def sections(
     weights = [
         plate("filters", lambda x: filters_panel(x.who)),
         plate("positions", lambda x: positions_panel(x.who)),
+        plate("biases", lambda x: biases_panel(x.who)),
     ]
     trust = [_of(name, done) for name in ("deletion", "insertion", "sanity") if checks]
     found = zip(SECTIONS.items(), ([answers], trust, heads, features, weights), strict=True)

@@ -5,27 +5,33 @@ TITLES = {
     "distance": "How far heads look",
     "entropy": "How spread attention is",
     "tokens": "Tokens, level by level",
+    "norms": "Lengths of tokens",
     "levels": "How alike levels are",
     "between": "How alike the levels of both are",
     "map": "Map of the held-out pictures",
     "neighbours": "Nearest pictures",
     "filters": "Patch filters",
     "positions": "Position similarity",
+    "biases": "Relative positions",
     "deletion": "Deletion",
     "insertion": "Insertion",
     "sanity": "Randomisation",
 }
 
 CAPTIONS = {
-    "distance": "The mean distance from a patch to what it attends to, in pixels of the input, by "
-    "layer: of the head that looks farthest, of all, and of the nearest. Early layers with near "
-    "and far heads see details and the whole at once; late ones mostly look far.",
-    "entropy": "The entropy of what a patch attends to, by layer, in percent of that of attending "
-    "to everything alike. Low is a look at a few places, 100 % no choice at all; near 0 a head has "
-    "collapsed onto one place.",
+    "distance": "The mean distance from a patch to what it attends to, in pixels of the input: a "
+    "dot for each head, layer by layer. Early layers with near and far heads see details and the "
+    "whole at once; where all dots lie at one height, heads look equally far.",
+    "entropy": "The entropy of what a patch attends to, in percent of that of attending to "
+    "everything alike: a dot for each head, layer by layer. Low is a look at a few places, 100 % "
+    "no choice at all; near 0 a head has collapsed onto one place.",
     "tokens": "The cells of some levels, from the first to the last: their three main directions "
     "are red, green and blue, the same for all pictures of a column. Cells of one colour are alike "
     "to the model; where a column shows things rather than edges, it has found them.",
+    "norms": "How long the token of each cell is, from dark (0) over blue to yellow: 3 times the "
+    "level's median, from where on it counts as an artifact, a token that holds something about "
+    "the whole picture and not its place (Darcet et al. 2023). Below, the longest of the picture. "
+    "Yellow specks on empty background spoil maps of attention.",
     "levels": "Linear CKA (unbiased) of each pair of levels, over the means of their cells: at 1 "
     "they tell the pictures apart in the same way, at 0 in unrelated ways. A dark block is depth "
     "that changes little; a sudden edge is where the network turns to something else.",
@@ -42,6 +48,9 @@ CAPTIONS = {
     "positions": "Each tile belongs to the patch at its own place and shows how alike that patch's "
     "position embedding is to those of all patches; rows, columns or neighbourhoods that stand out "
     "are geometry the model has learnt.",
+    "biases": "What each head adds to the score of a place by where it lies around the one in the "
+    "middle, whatever is on the picture: red draws attention there, blue keeps it away. Each layer "
+    "has its own scale; the largest amount is named.",
     "deletion": "The probability of the answer as cells are blanked, the most important first, the "
     "mean of the pictures. A faithful map falls early, below the random order.",
     "insertion": "The probability of the answer as a blurred picture is sharpened, the most "

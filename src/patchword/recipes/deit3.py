@@ -3,8 +3,9 @@
 Paper      Touvron et al. 2022, "DeiT III: Revenge of the ViT", arXiv:2204.07118, table 1 (column
            ImageNet-1k) and section 4
 Reference  github.com/facebookresearch/deit, README_revenge.md (the commands of 800 epochs), main.py
-Departures the weight decay is the commands' for 800 epochs, the table's is 0.02, for 400; models of
-           other names than theirs have a small one's stochastic depth; the blur is a Gaussian
+Departures the weight decay is the commands' for 800 epochs; the table's is 0.02, as issue 214 there
+           quotes it for fewer. Models of other names than theirs have a small one's stochastic
+           depth; the blur is a Gaussian
 """
 
 from dataclasses import replace

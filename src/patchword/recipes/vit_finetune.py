@@ -4,7 +4,8 @@ Paper      Dosovitskiy et al. 2021, arXiv:2010.11929, section 4.1 and table 4
 Reference  github.com/google-research/vision_transformer, vit_jax/configs/common.py,
            vit_jax/input_pipeline.py
 Departures of the rates that the paper tries, the code's is taken; data sets of other names have the
-           steps of the paper's set of a similar size. A warm-up is a fifth of all steps at most.
+           steps of the paper's set of a similar size; the 500 of the smallest are from memory of
+           the table, the rest stands in the code. A warm-up is a fifth of all steps at most.
            Momentum is in fp32
 """
 

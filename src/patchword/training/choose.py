@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patchword import recipes
 from patchword.config import dump, parse
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
 from patchword.data.quarantine import leave_out
@@ -22,9 +21,10 @@ from patchword.recipes.recipe import Recipe
 from patchword.training.little import noted
 from patchword.training.objectives import fitting
 from patchword.training.pixelwise import named, pixelwise
+from patchword.training.prescribe import prescribed
 from patchword.training.pseudo import Labelled, self_taught
 from patchword.training.scenes import learnable
-from patchword.training.settings import Request, contract, overridden
+from patchword.training.settings import Request, contract
 from patchword.training.start import Start, adapted, restored
 from patchword.training.targets import scale_of
 from patchword.training.teacher import Teacher, load_teacher
@@ -76,7 +76,7 @@ def choose(request: Request) -> Chosen:
         minutes=request.minutes,
     )
     picked = pick(found)
-    recipe, reasons = _recipe(request, _name(request, found, picked, start), found, picked)
+    recipe, reasons = prescribed(request, _name(request, found, picked, start), found, picked)
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
     card, start = _described(request, picked, pixels, data, recipe, start)
@@ -178,25 +178,6 @@ def held_out(data: Data, request: Request) -> tuple[Data, tuple[str, ...]]:
     train, validation = Subset(data.train, kept), Subset(data.train, held)
     words = f"{len(held):,} training pictures are held out as validation pictures (--holdout)"
     return replace(data, train=train, validation=validation), (words,)
-
-
-def _recipe(
-    request: Request, model: str, found: Found, picked: Pick
-) -> tuple[Recipe, tuple[str, ...]]:
-    ours = request.model is None and request.init is None  # the network is picked, too
-    free = request.model is None or found.kind in KINDS  # of the model's paper
-    name = request.recipe or (picked.recipe if free else "tiny")
-    recipe = recipes.fitted(name, model, found)
-    if not name.startswith("tiny") and recipe.batch_size > found.pictures // 10:
-        recipe = replace(recipe, batch_size=max(found.pictures // 20 * 2, 1))
-    reasons = picked.reasons if ours else ()
-    recipe = overridden(recipe, request)
-    if recipe.frozen and request.init is None:
-        raise ConfigError(
-            f"recipe {name} leaves the backbone, or a part of it, as it is: name weights to start "
-            "from with --init"
-        )
-    return recipe, (*reasons, f"recipe {name}")
 
 
 def _teacher(

@@ -1,5 +1,6 @@
 """Where a run comes from: data, recipe, machine, libraries, command."""
 
+import os
 import platform
 import sys
 import time
@@ -15,6 +16,8 @@ from patchword.lineage import of_data, passed_on
 from patchword.results import Inherited
 from patchword.training.choose import Chosen
 from patchword.training.settings import Settings
+
+BEYOND = {"avx512_bf16": "bf16", "amx_tile": "AMX"}  # beside vectors, what torch can use
 
 
 def provenance(chosen: Chosen, settings: Settings) -> dict[str, Any]:
@@ -57,9 +60,12 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's name, and the vector instructions that torch uses on it."""
+    """Return the processor's name, its cores, and the vector instructions that torch has of it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    able = torch.cpu.get_capabilities()
+    beyond = [word for key, word in BEYOND.items() if able.get(key)]
+    vectors = " ".join([torch.backends.cpu.get_cpu_capability(), *beyond])
+    return f"{name} ({os.cpu_count()} cores, {vectors})"

@@ -227,18 +227,11 @@ def patch_filters(model: Classifier) -> Filters | None:
     found = filters(model.backbone)
     if found is None:
         return None
-    if found.shape[1] not in (1, 3):
-        found = found.mean(dim=1, keepdim=True)
     return Filters(
-        pictures=tuple(_stretched(component) for component in found),
+        pictures=found.figure().pictures,
         caption="The main patterns that the first layer looks for in a patch, the strongest "
         "first. Smooth waves and edges are what trained networks learn; noise is an untrained one.",
     )
-
-
-def _stretched(component: Float[Tensor, "c h w"]) -> UInt8[np.ndarray, "h w c"]:
-    scaled = component / component.abs().max().clamp(min=1e-12) * 127.5 + 127.5
-    return pixels(scaled.round().clamp(0, 255).to(torch.uint8))
 
 
 def positions(model: Classifier) -> Float[np.ndarray, "rows columns rows columns"] | None:

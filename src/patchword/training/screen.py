@@ -69,7 +69,7 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
         f"machine   {settings.device}, {settings.threads} threads, {settings.precision}, "
         f"{settings.workers} data processes",
         *(f"assumed   {line}" for line in settings.reasons),
-        *(f"noticed   {line}" for line in noticed(chosen.data, splits)),
+        *(f"noticed   {line}" for line in noticed(chosen.data)),
         f"writing   {out}",
     ]
 
@@ -82,17 +82,11 @@ def resolution(settings: Settings) -> list[str]:
     return [f"sizes     {', '.join(steps)}"] if steps else []
 
 
-def noticed(data: Data, census: Mapping[str, SplitCensus | None]) -> list[str]:
-    """Say in short what `patchword doctor` says at length, as far as labels and headers tell."""
-    found = [
-        f"{name}: {count:,} of {split.looked:,} pictures {note}"
-        for name, split in census.items()
-        if split is not None
-        for note, count in split.notes
-    ]
+def noticed(data: Data) -> list[str]:
+    """Say in short what `patchword doctor` says at length, as far as labels tell."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     sources = {name: source for name, source in parts.items() if source is not None}
-    found += [f"{remark.where}: {remark.why}" for remark in of_classes(sources)]
+    found = [f"{remark.where}: {remark.why}" for remark in of_classes(sources)]
     more = [f"{len(found) - NOTICED} more; patchword doctor lists them"]
     return found if len(found) <= NOTICED else found[:NOTICED] + more
 

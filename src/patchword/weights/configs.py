@@ -1,7 +1,7 @@
 """Other projects' configuration files, read and written: transformers' and timm's."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from patchword.data.frame import Frame
@@ -10,8 +10,12 @@ from patchword.weights.settings import Setting, Values
 KNOWN = {  # transformers' model types, and a model of the family that each is
     "beit": "beit_base_patch16_224",
     "bit": "resnetv2_50x1_bit",
+    "clip": "vit_base_patch32_clip_quickgelu_224",
+    "clip_vision_model": "vit_base_patch32_clip_quickgelu_224",
     "cvt": "cvt_13",
     "deit": "deit_base_patch16_224",
+    "dinov2": "vit_base_patch14_dinov2",
+    "dinov2_with_registers": "vit_base_patch14_reg4_dinov2",
     "levit": "levit_128",
     "pvt": "pvt_tiny",
     "pvt_v2": "pvt_v2_b0",
@@ -33,14 +37,21 @@ class Kind:
         architecture: the class's name.
         settings: what makes its network.
         unread: fields that do not change what the network answers.
-        format: the family's name of its tensors' names.
+        format: the family's name of its tensors' names; None where nothing is written so, as there
+            is more in it, or less, than a model of ours.
+        within: the field of their file that holds its settings; "" where they stand by themselves.
+        count: the field that says how many classes there are, where no list of names does.
+        defaults: of fields that their file may leave out.
     """
 
     model_type: str
     architecture: str
     settings: tuple[Setting, ...]
     unread: tuple[str, ...] = ()
-    format: str = "transformers"
+    format: str | None = "transformers"
+    within: str = ""
+    count: str = "num_labels"
+    defaults: Values = field(default_factory=dict[str, Any])
 
     def read(self, theirs: Values) -> dict[str, Any]:
         """Return our settings, as plain values.
@@ -48,6 +59,7 @@ class Kind:
         Raises:
             ConfigError: a field is missing, or has a value that our networks do not have.
         """
+        theirs = {**self.defaults, **(theirs.get(self.within, {}) if self.within else theirs)}
         return {name: v for line in self.settings for name, v in line.read(theirs).items()}
 
     def write(self, ours: Values, classes: Sequence[str]) -> dict[str, Any]:
@@ -67,6 +79,7 @@ class Kind:
             "id2label": {str(i): name for i, name in enumerate(classes)},
             "label2id": {name: i for i, name in enumerate(classes)},
             "num_labels": len(classes),  # for PVT's, which takes 1000 otherwise
+            self.count: len(classes),
         }
 
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from patchword.weights.report import summed
+
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -106,7 +108,6 @@ SYSTEMS = (
     System(
         name="DINOv2",
         signs=("mask_token", "blocks.*.ls1.gamma"),
-        without=("register_tokens",),
         aside=("mask_token",),
         family="vit",
         statistics=IMAGENET,
@@ -122,6 +123,12 @@ SYSTEMS = (
         name="CLIP",
         signs=("visual.conv1.weight", "visual.ln_post.weight"),
         aside=TEXT,
+        family="clip",
+    ),
+    System(
+        name="transformers' CLIP",
+        signs=("vision_model.pre_layrnorm.*", "text_model.*"),
+        aside=("text_model.*", "text_projection.*", "logit_scale"),
         family="clip",
     ),
     System(
@@ -161,3 +168,8 @@ def encoder_of(tensors: Mapping[str, Tensor]) -> Encoder:
     dropped = tuple(n for n in tensors if any(fnmatchcase(n, p) for p in system.aside))
     kept = {n: t for n, t in tensors.items() if n not in dropped}
     return Encoder({n.removeprefix(system.root): t for n, t in kept.items()}, dropped, system)
+
+
+def beside_encoder(encoder: Encoder) -> str:
+    """Say what is left aside of a file that holds more than an encoder."""
+    return f"{summed(encoder.dropped)} beside the encoder"

@@ -261,8 +261,10 @@ function viewer(root, place, others) {
   return open(0);
 }
 
+// Points of a plane are read by pointer and keys: each says where it is, in shares of the plane.
 function scatter(figure) {
-  const points = [...figure.querySelectorAll("circle")];
+  const points = [...figure.querySelectorAll("[data-at]")];
+  const places = points.map((point) => point.dataset.at.split(" ").map(Number));
   const plane = figure.querySelector("svg");
   const said = figure.querySelector(".at");
   let at = -1;
@@ -274,9 +276,9 @@ function scatter(figure) {
   };
   const nearest = (event) => {
     const box = plane.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * 1000;
-    const y = ((event.clientY - box.top) / box.height) * 640;
-    const away = points.map((p) => (p.cx.baseVal.value - x) ** 2 + (p.cy.baseVal.value - y) ** 2);
+    const x = event.clientX - box.left;
+    const y = event.clientY - box.top;
+    const away = places.map(([a, b]) => (a * box.width - x) ** 2 + (b * box.height - y) ** 2);
     show(away.indexOf(Math.min(...away)));
   };
   plane.addEventListener("pointermove", nearest);
@@ -293,5 +295,5 @@ function scatter(figure) {
 addEventListener("DOMContentLoaded", () => {
   const together = [];
   document.querySelectorAll(".viewer").forEach((root, i) => viewer(root, i, together));
-  document.querySelectorAll(".scatter").forEach(scatter);
+  document.querySelectorAll(".scatter, .dots").forEach(scatter);
 });

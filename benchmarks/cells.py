@@ -1,0 +1,145 @@
+"""A study of many trainings: a folder of run directories, each trained when it is first asked for.
+
+The same command goes on where it was stopped or killed: a finished cell is read, one in progress
+continues from its newest checkpoint. What came out gathers in OUT/results.json; the page that is
+drawn from it stands beside it.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from statistics import median
+
+from patchword import train
+from patchword.config import read_json
+from patchword.errors import Stopped
+from patchword.files import write_text
+from tests.parity.page import measured
+
+CHOOSING = 100  # the seed that settings are chosen with, and of the split
+
+
+class Late(Exception):
+    """The time of this sitting is over; a later one goes on."""
+
+
+@dataclass
+class Study:
+    """The cells in a folder, and what was chosen by them."""
+
+    out: Path
+    seeds: int = 3
+    steps: int | None = None  # of every training; None: as the study says
+    until: float = inf  # by `time.monotonic`: no cell begins after it
+    cells: dict = field(default_factory=dict)
+    choices: list = field(default_factory=list)
+
+    def cell(self, name, data, *parts):
+        """Return what came out of a training, which is trained now if it was not."""
+        path = self.path(name)
+        done = (path / "model.safetensors").exists() and (path / "report.html").exists()
+        if not done and time.monotonic() > self.until:
+            raise Late(name)
+        print(f"\n== {name}", flush=True)
+        words = merged({"seed": 0, "cache": self.path("answers")}, *parts)
+        run = train(data, out=path, **words)  # of a finished one, compares the settings
+        settings = read_json(path / "config.json")["settings"]
+        log = (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [row for row in map(json.loads, log) if "loss" in row]
+        self.cells[name] = found = {
+            "seed": settings["request"]["seed"],
+            "steps": settings["steps"],
+            "batch_size": settings["recipe"]["batch_size"],
+            "seconds": sum(row["seconds"] for row in rows),
+            "waited": sum(row["seconds"] * row["waiting"] for row in rows),
+            "pace": median(row["images_per_second"] for row in rows),
+            "precision": settings["precision"],
+            "words": {key: str(value) for key, value in words.items()},
+            "scores": run.scores,
+        }
+        return found
+
+    def path(self, name):
+        """Return the folder of a cell."""
+        return self.out / name
+
+    def choose(self, group, what, options, data, *parts):
+        """Return the name of the option that is best on held-out pictures.
+
+        Args:
+            group: the first part of the cells' names.
+            what: is chosen, the next part of them.
+            options: the words of each, by name.
+            data: to train on.
+            parts: further words, of all of them.
+        """
+        top = {}
+        for name, words in options.items():
+            cell = self.cell(
+                f"{group}/choose/{what}/{name}", data, {"seed": CHOOSING}, *parts, words
+            )
+            top[name] = cell["scores"]["validation"]["top1"]
+        best = max(top, key=top.get)
+        self.choices.append({"group": group, "what": what, "scores": top, "best": best})
+        return best
+
+
+def merged(*parts):
+    """Put the words of commands together; later ones count, settings add up."""
+    words = {key: value for part in parts for key, value in part.items()}
+    return words | {"settings": [s for part in parts for s in part.get("settings", ())]}
+
+
+def length(steps):
+    """Return the words for so many steps."""
+    return {"settings": [f"steps={steps}"]}
+
+
+def same(out, plan):
+    """Keep what a folder was begun with, and refuse to go on with another."""
+    kept = out / "plan.json"
+    if kept.exists() and read_json(kept) != plan:
+        sys.exit(f"{out} was begun with {read_json(kept)}, not {plan}: name another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(kept, json.dumps(plan) + "\n")
+
+
+def sitting(parser, words, everything, page, about, places):
+    """Train what is missing for as long as there is time, write down all that is known.
+
+    Args:
+        parser: of the command; what all studies have is added to it.
+        words: of the command; None: the process's.
+        everything: a function that asks a study for all of its cells, given it and the words.
+        page: draws results.
+        about: of the study, for the page.
+        places: where results and page are kept when all is there.
+    """
+    parser.add_argument("--minutes", type=float, default=inf)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--page", action="store_true")
+    given = parser.parse_args(words)
+    same(given.out, {"sets": str(given.sets), "seeds": given.seeds, "steps": given.steps})
+    until = time.monotonic() + 60 * given.minutes
+    study = Study(given.out, given.seeds, given.steps, until)
+    left, code = "", 0
+    try:
+        everything(study, given.sets)
+    except Late as late:
+        left = f"stopped before {late}"
+    except (Stopped, KeyboardInterrupt) as stopped:
+        left, code = str(stopped) or "interrupted", 130
+    made = {"made": measured(), "whole": not left, "seeds": given.seeds, **about}
+    found = json.dumps({**made, "choices": study.choices, "cells": study.cells}, indent=1) + "\n"
+    texts = (found, page(json.loads(found)))
+    kept = (given.out / "results.json", given.out / "page.md")
+    if given.steps is None and (given.page or not left):
+        kept += places
+    for place, text in zip(kept, texts * 2, strict=False):
+        write_text(place, text)
+    print(f"\n{left}; the same command goes on" if left else "\nall cells are there", flush=True)
+    return code
