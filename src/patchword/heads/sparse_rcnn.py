@@ -269,9 +269,9 @@ def regions_of(
     sides = boxes.new_tensor([[*x.shape[2:]] for x in maps])[level].flip(-1)
     starts = torch.tensor([0, *(x[0, 0].numel() for x in maps[:-1])], device=boxes.device).cumsum(0)
     scaled = boxes / boxes.new_tensor(strides)[level][..., None]
-    steps = (torch.arange(cells * samples, device=boxes.device) + 0.5) / (cells * samples)
+    steps = torch.arange(cells * samples, dtype=boxes.dtype, device=boxes.device)
     low, extent = scaled[..., :2] - 0.5, scaled[..., 2:] - scaled[..., :2]
-    spots = low[..., None] + extent[..., None] * steps.to(boxes.dtype)  # b q 2 points
+    spots = low[..., None] + extent[..., None] * (steps + 0.5) / len(steps)  # b q 2 points
     last = sides[..., None] - 1
     inside = (spots >= -1) & (spots <= sides[..., None])
     first = spots.clamp(min=0).floor().minimum(last)
