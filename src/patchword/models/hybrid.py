@@ -240,7 +240,8 @@ class HybridEmbed(PatchEmbed):
         if isinstance(self.convnet, Stem):
             return [self.convnet(images)]
         stem, stages = self.convnet.children()
-        x, found = stem(images), list[Tensor]()
+        x = stem(images)
+        found: list[Tensor] = []
         for stage in stages.children():
             x = stage(x)
             found.append(x)

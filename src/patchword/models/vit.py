@@ -258,8 +258,7 @@ class ViT(Backbone):
         )
         norms = [nn.LayerNorm(c.embed_dim, c.norm_eps), nn.Identity()]
         self.norm, self.fc_norm = reversed(norms) if c.norm_pooled else norms
-        stride = (c.patch_size, c.patch_size)
-        self.levels = block_levels(c.depth, c.embed_dim, stride, self.stem.count)
+        self.levels = block_levels(c.depth, c.embed_dim, (c.patch_size,) * 2, self.stem.count)
         self.multiple = c.patch_size
         tokens = max(len(c.prefix), 1) if c.pool == "token" else 1
         self.readouts = ("label", "distillation")[:tokens]
@@ -277,8 +276,7 @@ class ViT(Backbone):
         x, grid = self.enter(images, trace)
         tokens, read = self.config.pool == "token", len(self.readouts)
         for i, block in enumerate(self.blocks):
-            last = i + 1 == len(self.blocks)
-            x = block(x, grid, read if last and tokens and not taps else None)
+            x = block(x, grid, read if tokens and not taps and i + 1 == self.config.depth else None)
             trace.tokens(f"blocks.{i}", x, grid)
         x = self.norm(x)
         trace.tokens("final", x, grid)
