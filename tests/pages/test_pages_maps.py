@@ -103,9 +103,13 @@ def test_a_window_that_is_not_full_has_its_padding_left_out():
     np.testing.assert_allclose(found.weights[:, 0].sum(-1), 1 - lost)
 
 
-def test_maps_that_are_too_many_are_pooled_and_say_so(monkeypatch):
+@pytest.mark.parametrize("limit", ["EXACT", "WRITTEN"])
+def test_maps_that_are_too_many_are_pooled_and_say_so(monkeypatch, limit):
     layer = whole(RNG, "block 1", grid=(20, 18))
-    monkeypatch.setattr(maps, "EXACT", layer.weights.size - 1)
+    (kept,), exact = packed([layer])
+    assert exact
+    size = layer.weights.size if limit == "EXACT" else len(kept["data"])
+    monkeypatch.setattr(maps, limit, size - 1)
     (kept,), exact = packed([layer])
     assert not exact and kept["heads"] == 2 and kept["queries"]["rows"] == 8
     assert packed_small([layer])[0]["heads"] == 1

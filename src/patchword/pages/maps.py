@@ -17,6 +17,7 @@ from jaxtyping import Float, Integer, UInt8
 from patchword.errors import ConfigError
 
 EXACT = 6_000_000  # bytes of a picture's maps before they are deflated, up to which none is pooled
+WRITTEN = 3_600_000  # letters of them as written: so a page of 16 pictures stays below 8 MB
 QUERIES, KEYS = 8, 16  # places a side that pooled maps are pooled to
 
 
@@ -71,7 +72,9 @@ def packed(layers: Sequence[Layer]) -> tuple[list[dict[str, Any]], bool]:
     """
     size = sum(layer.weights.size for layer in layers)
     if size <= EXACT:
-        return [_pack(layer) for layer in layers], True
+        whole = [_pack(layer) for layer in layers]
+        if sum(len(each["data"]) for each in whole) <= WRITTEN:
+            return whole, True
     return [_pack(pooled(layer, heads=True)) for layer in layers], False
 
 
