@@ -107,16 +107,37 @@ def same(out, plan):
     write_text(kept, json.dumps(plan) + "\n")
 
 
-def sitting(parser, words, everything, page, about, places):
+def group(name):
+    """Return the first part of a cell's name: cells of one are of one machine."""
+    return name.partition("/")[0]
+
+
+def joined(found, kept):
+    """Return results, and of those that were kept before the groups that these lack."""
+    groups = set(map(group, found["cells"]))
+    more = {name: cell for name, cell in kept["cells"].items() if group(name) not in groups}
+    choices = [choice for choice in kept["choices"] if choice["group"] not in groups]
+    made = {*found["made"].split("; "), *(kept["made"].split("; ") if more else ())}
+    return {
+        **found,
+        "made": "; ".join(sorted(made)),
+        "choices": [*choices, *found["choices"]],
+        "cells": {**more, **found["cells"]},
+    }
+
+
+def sitting(parser, words, everything, page, about, groups, places):
     """Train what is missing for as long as there is time, write down all that is known.
 
     Args:
         parser: of the command; what all studies have is added to it.
         words: of the command; None: the process's.
-        everything: a function that asks a study for all of its cells, given it and the words.
+        everything: a function that asks a study for its cells, given it and the command.
         page: draws results.
         about: of the study, for the page.
-        places: where results and page are kept when all is there.
+        groups: of cells, of the whole study.
+        places: where results and page are kept when all that was asked for is there; groups that
+            were not asked for stay there as they are.
     """
     parser.add_argument("--minutes", type=float, default=inf)
     parser.add_argument("--seeds", type=int, default=3)
@@ -128,18 +149,20 @@ def sitting(parser, words, everything, page, about, places):
     study = Study(given.out, given.seeds, given.steps, until)
     left, code = "", 0
     try:
-        everything(study, given.sets)
+        everything(study, given)
     except Late as late:
         left = f"stopped before {late}"
     except (Stopped, KeyboardInterrupt) as stopped:
         left, code = str(stopped) or "interrupted", 130
-    made = {"made": measured(), "whole": not left, "seeds": given.seeds, **about}
-    found = json.dumps({**made, "choices": study.choices, "cells": study.cells}, indent=1) + "\n"
-    texts = (found, page(json.loads(found)))
-    kept = (given.out / "results.json", given.out / "page.md")
-    if given.steps is None and (given.page or not left):
-        kept += places
-    for place, text in zip(kept, texts * 2, strict=False):
+    found = {"made": measured(), "seeds": given.seeds, **about}
+    found |= {"choices": study.choices, "cells": study.cells}
+    kept = given.steps is None and (given.page or not left)
+    if kept and places[0].exists():
+        found = joined(found, read_json(places[0]))
+    found["whole"] = not left and groups <= set(map(group, found["cells"]))
+    texts = (json.dumps(found, indent=1) + "\n", page(found))
+    beside = (given.out / "results.json", given.out / "page.md")
+    for place, text in zip(beside + places * kept, texts * 2, strict=False):
         write_text(place, text)
     print(f"\n{left}; the same command goes on" if left else "\nall cells are there", flush=True)
     return code

@@ -1,7 +1,7 @@
 """Does a teacher help a small transformer? DeiT's tables 2 and 3, at the size of two cores.
 
     python -m benchmarks.distillation [SETS] [--minutes 50] [--seeds 3] [--steps N]
-        [--out runs/distillation] [--page]
+        [--only cifar10] [--out runs/distillation] [--page]
 
 On CIFAR-10 (JPEG q75): no teacher, soft, hard, hard with token from a convnet, hard with token from
 a transformer; on Fashion-MNIST no teacher and hard with token; then the untaught student and the
@@ -13,8 +13,9 @@ held out: the test pictures choose nothing.
 
 Nothing else should run. Every cell is a run directory of `patchword train` in OUT: the same command
 goes on where it was stopped or killed, and with --minutes it stops by itself after the cell that is
-in progress then. When all is there, or with --page, docs/distillation.md is drawn. --steps cuts
-every training short, to try the way through; what comes out then stays in OUT.
+in progress then. When all is there, or with --page, docs/distillation.md is drawn. --only trains
+one data set's, drawn beside what is known of the other. --steps cuts every training short, to try
+the way through; what comes out then stays in OUT.
 """
 
 import argparse
@@ -163,10 +164,10 @@ def tuned(ground, precision, methods, untaught, steps):
             ground.cell(f"{method}/{seed}, {where.larger} pixels", larger, rate, start, lesson)
 
 
-def everything(study, sets):
+def everything(study, given):
     """Train every cell, or as many as there is time for."""
-    for where in FIELDS:
-        ground = Ground(study, where, sets)
+    for where in [where for where in FIELDS if given.only in (None, where.key)]:
+        ground = Ground(study, where, given.sets)
         plain, steps = ground.calibrated()
         student, convnet, methods, untaught = settled(ground, plain, steps)
         ground.cell("teachers/convnet", convnet)
@@ -184,13 +185,15 @@ def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sets", type=Path, nargs="?", default=Path("../shared/sets"))
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
+    parser.add_argument("--only", choices=[where.key for where in FIELDS])
     about = {
         "student_seconds": STUDENT_SECONDS,
         "teacher_minutes": TEACHER_MINUTES,
         "held": HELD,
         "fields": [asdict(where) for where in FIELDS],
     }
-    return sitting(parser, words, everything, page, about, PLACES)
+    groups = {where.key for where in FIELDS}
+    return sitting(parser, words, everything, page, about, groups, PLACES)
 
 
 if __name__ == "__main__":

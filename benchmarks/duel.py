@@ -86,7 +86,7 @@ class Side:
     def answer(self):
         """Return the logits of evaluation, however the side is timed."""
         self.plain.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # a peer may keep a tensor of this for the steps that follow
             found = self.logits().float()
         self.plain.train(self.train)
         return found

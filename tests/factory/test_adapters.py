@@ -35,7 +35,7 @@ SMALL = {  # name -> a size that is quick
     "torchvision:regnet_y_400mf": (64, 64),
     "torchvision:efficientnet_b0": (64, 64),
     "torchvision:squeezenet1_1": (64, 64),
-    "torchvision:vgg11": (64, 64),
+    "torchvision:alexnet": (64, 64),
     "torchvision:shufflenet_v2_x0_5": (64, 64),
     "torchvision:swin_t": (64, 96),
     "torchvision:vit_b_32": (64, 64),

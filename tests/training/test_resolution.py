@@ -49,12 +49,12 @@ def test_a_batch_is_that_of_a_training_at_its_size_throughout(tmp_path):
 
 
 def test_a_training_goes_on_across_a_change_of_size(ends, tmp_path):
-    words = [*FAST, "--epochs", "2", "--image-size", "8", "--model", "vit_micro_patch2_8"]
+    words = [*FAST, "--epochs", "1", "--image-size", "8", "--model", "vit_micro_patch2_8"]
     words[words.index("--settings") + 1 : words.index("--settings") + 1] = [
         "resolution=[[0,4],[0.5,6],[0.75,8]]"
     ]
     kills = [
-        {"step": share * STEPS_PER_EPOCH // 2, "seconds": 0.0, "signal": signal.SIGKILL}
+        {"step": share * STEPS_PER_EPOCH // 4, "seconds": 0.0, "signal": signal.SIGKILL}
         for share in (1, 2)
     ]
     assert ends(words, tmp_path / "whole", [{}]) == [0]

@@ -244,6 +244,8 @@ class Upward(nn.Module):
 class MaXDeepLabHead(PanopticHead):
     """A dual-path stage on the coarsest level, a decoder to the finest, and a mask per slot."""
 
+    silent = ("*.norm_scores.bias",)  # one number more for all scores of a softmax
+
     def __init__(self, config: MaXDeepLabConfig, levels: Sequence[Level], num_classes: int) -> None:
         super().__init__(levels, config.among(num_classes))
         c = self.config = config

@@ -30,6 +30,8 @@ def size(pair: tuple[int, int] | None) -> str:
 
 def split_words(name: str, split: SplitCensus) -> str:
     """Describe one split in a line."""
+    if not split.count:
+        return f"{name} no pictures"
     counts = [count for count in split.per_class if count]
     each = "-".join(map(str, sorted({min(counts), max(counts)}))) if counts else ""
     sizes = size(split.median)
