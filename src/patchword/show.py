@@ -44,15 +44,16 @@ def doctor(diagnosis: "Diagnosis", *, as_json: bool) -> int:
         print(f"left out      {line}")
     for line in found.examined.data.notes:
         print(f"noted         {line}")
-    shown(
-        ("pictures", "found", "for example", "why"),
-        [
-            (f"{found.counts[kind]:,}", said, *next((r[0], r[3]) for r in rows if r[2] == kind))
-            for kind, said in KINDS.items()
-            if found.counts[kind]
-        ]
-        + _remarks(found.remarks),
-    )
+    kinds = [
+        (f"{found.counts[kind]:,}", said, *next((r[0], r[3]) for r in rows if r[2] == kind))
+        for kind, said in KINDS.items()
+        if found.counts[kind]
+    ]
+    lines = kinds + _remarks(found.remarks)
+    if lines:
+        shown(("pictures", "found", "for example", "why"), lines)
+    else:
+        print("found         nothing to put right")
     print(f"page          {diagnosis.report}")
     if found.quarantine:
         flag = f"patchword train DATA --quarantine {diagnosis.quarantine}"

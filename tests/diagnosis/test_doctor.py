@@ -50,11 +50,12 @@ def clean(tmp_path):
     return photos(tmp_path / "photos")
 
 
-def test_a_sound_set_has_no_findings(clean, tmp_path):
+def test_a_sound_set_has_no_findings(clean, tmp_path, capsys):
     result = doctor(str(clean), out=tmp_path / "out", workers=0)
     assert result.found.findings == () and result.found.remarks == ()
     assert result.found.sound
     assert main(["doctor", str(clean), "--out", str(tmp_path / "out"), "--workers", "0"]) == 0
+    assert "found         nothing to put right\n" in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_and_what_shows_nothing(clean):
