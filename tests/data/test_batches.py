@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from patchword.data.augment import Augment
 from patchword.data.batches import Epochs, EvalBatches, TrainBatches
 from patchword.data.frame import Frame
-from patchword.data.loader import loader
+from patchword.data.loader import cores, loader
 from patchword.data.open import open_data
 from patchword.data.pixels import Pixels
 from patchword.data.randaugment import RandAugment
@@ -210,3 +210,14 @@ def test_importing_data_imports_no_heavy_library():
         sys.exit(",".join(name for name in {heavy} if name in sys.modules) or 0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process")
+def test_cores_are_those_that_the_process_may_use():
+    all_ = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(all_)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, all_)
+    assert cores() == len(all_)

@@ -4,6 +4,7 @@ The items are pure functions of their number, so this file decides when they are
 they are.
 """
 
+import os
 import signal
 from collections import deque
 from collections.abc import Generator
@@ -19,6 +20,12 @@ from patchword.errors import DataError
 Item = TypeVar("Item")
 Context = Literal["fork", "spawn", "forkserver"]
 AHEAD = 2  # items per worker
+
+
+def cores() -> int:
+    """Return how many cores this process may use, or how many there are where nobody tells."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def loader(

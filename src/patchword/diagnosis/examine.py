@@ -1,7 +1,6 @@
 """One pass over a data set: every picture is opened and decoded once, and little of it is kept."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from torch.utils.data import Dataset
 
 from patchword.data import Data, Source, Subset
 from patchword.data.decode import Header
-from patchword.data.loader import loader
+from patchword.data.loader import cores, loader
 from patchword.data.scene import VOID, Scene
 from patchword.data.source import ArraySource
 from patchword.errors import ImageError
@@ -196,4 +195,4 @@ def enough(source: Source) -> int:
         source = source.source
     if isinstance(source, ArraySource) or len(source) < FEW:
         return 0
-    return min(os.cpu_count() or 1, 8)
+    return min(cores(), 8)

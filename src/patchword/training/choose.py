@@ -1,6 +1,5 @@
 """Look at the data, and choose what was left open."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 
 from patchword.config import dump, parse
 from patchword.data import Census, Data, Frame, Pixels, Source, Subset, frame, look, open_data
+from patchword.data.loader import cores
 from patchword.data.quarantine import leave_out
 from patchword.data.scenes import KINDS
 from patchword.data.source import cache, hold_out
@@ -196,8 +196,8 @@ def _workers(request: Request, found: Found, data: Data) -> int:
     """Small pictures are made by a thread, photos by processes, one core left for the training."""
     if request.workers is not None:
         return request.workers
-    cores = os.cpu_count() or 1
-    return 0 if found.same_size and max(found.size) <= 64 else max(min(cores - 1, 8), 0)
+    small = found.same_size and max(found.size) <= 64
+    return 0 if small else max(min(cores() - 1, 8), 0)
 
 
 def _card(request: Request, picked: Pick, pixels: Pixels, data: Data, recipe: Recipe) -> Card:
