@@ -50,7 +50,7 @@ def authors(golden):
     return outputs(model, golden)
 
 
-def transformers_s(**changes):
+def transformers_s(pair, classes=5):
     """Return transformers' Deformable DETR."""
     from transformers import (
         DeformableDetrConfig,
@@ -59,13 +59,10 @@ def transformers_s(**changes):
     )
     from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher
 
-    head = DeformableDETRConfig(**{**SMALL, "embed_dim": 32, "depth": (2, 3), **changes})
+    body, head = pair
     levels = (4,) if head.num_levels == 1 else (2, 3, 4)
     about = DeformableDetrConfig(
-        use_timm_backbone=False,
-        use_pretrained_backbone=False,
-        backbone=None,
-        backbone_config=detr.backbone_of(detr.BODY, *levels),
+        backbone_config=detr.backbone_of(body, *levels),
         d_model=head.embed_dim,
         encoder_layers=head.depth[0],
         decoder_layers=head.depth[1],
@@ -82,7 +79,7 @@ def transformers_s(**changes):
         two_stage_num_proposals=head.num_queries,
         auxiliary_loss=True,
         class_cost=2,
-        num_labels=5,
+        num_labels=classes,
     )
     model = DeformableDetrForObjectDetection(about)
     if head.refine:  # there all layers' heads are tied, which are each their own in the paper
@@ -95,18 +92,26 @@ def transformers_s(**changes):
             model.model.decoder.class_embed = model.class_embed
     return SetPeer(
         model=model,
-        pair=(detr.BODY, head),
+        pair=pair,
         file="deformable_detr",
-        format="transformers without timm in memory",
+        format=detr.format_of(body),
         matcher=DeformableDetrHungarianMatcher(class_cost=2, bbox_cost=5, giou_cost=2),
         processor=DeformableDetrImageProcessor(),
+        classes=classes,
     )
 
 
+def small(**changes):
+    """Return a small pair of configs."""
+    settings = {**SMALL, "embed_dim": 32, "depth": (2, 3), "num_levels": 4, **changes}
+    return detr.BODY, DeformableDETRConfig(**settings)
+
+
 PEERS = {
-    "plain": lambda: transformers_s(num_levels=4),
-    "single_scale": lambda: transformers_s(num_levels=1),
-    "refine": lambda: transformers_s(num_levels=4, refine=True),
-    "two_stage": lambda: transformers_s(num_levels=4, refine=True, two_stage=True),
+    "plain": lambda: transformers_s(small()),
+    "single_scale": lambda: transformers_s(small(num_levels=1)),
+    "refine": lambda: transformers_s(small(refine=True)),
+    "two_stage": lambda: transformers_s(small(refine=True, two_stage=True)),
 }
+WHOLE = {"deformable_detr_*resnet50*": {"transformers": transformers_s}}
 GOLDENS = {"deformable_detr_orig_": authors}

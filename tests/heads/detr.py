@@ -61,12 +61,22 @@ def authors(golden):
 BODY = ResNetConfig(
     image_size=(96, 64), stem_dim=8, embed_dim=(8, 16, 16, 24), depth=(1, 1, 1, 1), block="basic"
 )
+TIMM = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101"}
 
 
 def backbone_of(config, *levels):
-    """Return transformers' settings of a small ResNet."""
-    from transformers import ResNetConfig as Theirs
+    """Return transformers' settings of a ResNet, which is timm's where the last stage is dilated.
 
+    Args:
+        config: ours.
+        levels: the stages that are read, from 1.
+    """
+    from transformers import ResNetConfig as Theirs
+    from transformers import TimmBackboneConfig
+
+    if config.dilated:
+        name = TIMM[config.depth]
+        return TimmBackboneConfig(backbone=name, out_indices=[*levels], output_stride=16)
     return Theirs(
         embedding_size=config.stem_dim,
         hidden_sizes=list(config.embed_dim),
@@ -76,13 +86,19 @@ def backbone_of(config, *levels):
     )
 
 
-def layered(model, batch):
+def format_of(config):
+    """Return the name of the format that transformers' network has in memory."""
+    return "transformers in memory" if config.dilated else "transformers without timm in memory"
+
+
+def layered(whole, batch):
     """Return all layers' answers; with its `auxiliary_loss` theirs norms between layers as well."""
+    model = whole.detr if type(whole).__name__ == "DetrForSegmentation" else whole
     decoder = model.model.decoder
     if batch["pixel_values"].dtype == torch.float64:  # in which their loss does not work
         batch = {name: value for name, value in batch.items() if name != "labels"}
     with outputs_of({str(i): layer for i, layer in enumerate(decoder.layers)}) as seen:
-        answer = model(**batch)
+        answer = whole(**batch)
     states = [seen[str(i)] for i in range(len(decoder.layers) - 1)]
     states = [decoder.layernorm(x[0] if isinstance(x, tuple) else x) for x in states]
     answer.auxiliary_outputs = [
@@ -95,17 +111,13 @@ def layered(model, batch):
     return answer
 
 
-def transformers_s(position):
-    """Return transformers' DETR."""
-    from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessor
-    from transformers.loss.loss_for_object_detection import HungarianMatcher
+def settings_of(pair, classes, *levels):
+    """Return transformers' settings of a DETR that reads some stages."""
+    from transformers import DetrConfig
 
-    head = DETRConfig(**{**SMALL, "embed_dim": 32, "depth": (2, 3), "position": position})
-    about = DetrConfig(
-        use_timm_backbone=False,
-        use_pretrained_backbone=False,
-        backbone=None,
-        backbone_config=backbone_of(BODY, 4),
+    body, head = pair
+    return DetrConfig(
+        backbone_config=backbone_of(body, *levels),
         d_model=head.embed_dim,
         encoder_layers=head.depth[0],
         decoder_layers=head.depth[1],
@@ -114,23 +126,38 @@ def transformers_s(position):
         encoder_ffn_dim=head.mlp_dim,
         decoder_ffn_dim=head.mlp_dim,
         num_queries=head.num_queries,
-        position_embedding_type=position,
-        num_labels=5,
+        position_embedding_type=head.position,
+        num_labels=classes,
     )
-    model = DetrForObjectDetection(about)
+
+
+def transformers_s(pair, classes=5):
+    """Return transformers' DETR."""
+    from transformers import DetrForObjectDetection, DetrImageProcessor
+    from transformers.loss.loss_for_object_detection import HungarianMatcher
+
+    model = DetrForObjectDetection(settings_of(pair, classes, 4))
     return SetPeer(
         model=model,
         see=lambda batch: layered(model, batch),
-        pair=(BODY, head),
+        pair=pair,
         file="detr",
-        format="transformers without timm in memory",
+        format=format_of(pair[0]),
         matcher=HungarianMatcher(class_cost=1, bbox_cost=5, giou_cost=2),
         processor=DetrImageProcessor(),
+        classes=classes,
     )
 
 
+def small(position):
+    """Return a small pair of configs."""
+    wide = {"embed_dim": 32, "depth": (2, 3), "position": position}
+    return BODY, DETRConfig(**{**SMALL, **wide})
+
+
 PEERS = {
-    "sine": lambda: transformers_s("sine"),
-    "learned": lambda: transformers_s("learned"),
+    "sine": lambda: transformers_s(small("sine")),
+    "learned": lambda: transformers_s(small("learned")),
 }
+WHOLE = {"detr_resnet*": {"transformers": transformers_s}}
 GOLDENS = {"detr_orig_": authors}

@@ -6,7 +6,7 @@ from patchword.heads.detr_panoptic import DETRPanopticConfig, parted
 from tests.families import pvtv2, resnet, vit
 from tests.heads import detr
 from tests.heads.made import filled
-from tests.heads.sets import batch_of, outputs
+from tests.heads.sets import SetPeer, batch_of, outputs
 
 FAMILY = None
 SMALL = {**detr.SMALL, "embed_dim": 128, "num_heads": 8, "num_queries": 4}
@@ -40,5 +40,25 @@ def authors(golden):
     return found
 
 
-PEERS = {}
+def transformers_s(pair, classes=5):
+    """Return transformers' DETR with masks."""
+    from transformers import DetrForSegmentation, DetrImageProcessor
+    from transformers.loss.loss_for_object_detection import HungarianMatcher
+
+    model = DetrForSegmentation(detr.settings_of(pair, classes, 1, 2, 3, 4))
+    return SetPeer(
+        model=model,
+        see=lambda batch: detr.layered(model, batch),
+        pair=pair,
+        file="detr_panoptic",
+        format=detr.format_of(pair[0]),
+        matcher=HungarianMatcher(class_cost=1, bbox_cost=5, giou_cost=2),
+        processor=DetrImageProcessor(),
+        classes=classes,
+    )
+
+
+MASKED = DETRPanopticConfig(**{**SMALL, "depth": (2, 3)})
+PEERS = {"masks": lambda: transformers_s((detr.BODY, MASKED))}
+WHOLE = {"detr_panoptic_*resnet*": {"transformers": transformers_s}}
 GOLDENS = {"detr_orig_panoptic_": authors}

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+
 from patchword.heads.dense import resized
 from patchword.heads.dpt import DPTDepthConfig, DPTMaskConfig
 from patchword.models.hybrid import HybridConfig
@@ -70,27 +72,30 @@ def authors(golden):
     return found if masks else {name: y[:, 0] for name, y in found.items()}
 
 
-def transformers_s(head):
-    """Return transformers' network for depth or for masks."""
+def transformers_s(pair, classes=5):
+    """Return transformers' network for depth or for masks, on a ViT or a hybrid."""
     from transformers import DPTConfig, DPTForDepthEstimation, DPTForSemanticSegmentation
 
-    c, masks = CONFIG, isinstance(head, DPTMaskConfig)
+    c, head = pair
+    masks, mixed = isinstance(head, DPTMaskConfig), isinstance(c, HybridConfig)
+    with torch.device("meta"):
+        names = head.levels or c.build().pyramid()
     about = DPTConfig(
-        image_size=64,
+        image_size=c.image_size[0],
         patch_size=c.patch_size,
         hidden_size=c.embed_dim,
         num_hidden_layers=c.depth,
         num_attention_heads=c.num_heads,
-        intermediate_size=2 * c.embed_dim,
+        intermediate_size=int(c.mlp_ratio * c.embed_dim),
         layer_norm_eps=c.norm_eps,
-        backbone_out_indices=[0, 1, 2, 3],
-        readout_type=head.readout,
+        backbone_out_indices=[int(name.rpartition(".")[2]) for name in names],
+        readout_type=head.readout or "project",
         neck_hidden_sizes=list(head.reassembled),
         fusion_hidden_size=head.channels,
         use_batch_norm_in_fusion_residual=masks,
-        num_labels=5,
+        num_labels=classes,
+        **convnet(c) if mixed else {},
     )
-
     model = (DPTForSemanticSegmentation if masks else DPTForDepthEstimation)(about)
     if not masks:
         model.head.head[4].bias.data.fill_(1.0)  # or a last ReLU that is closed hides all
@@ -100,67 +105,51 @@ def transformers_s(head):
 
     def mask(model, batch):
         states = model.dpt(batch, output_hidden_states=True).hidden_states
-        aux = model.auxiliary_head(model.neck(list(states[1:]))[-1])
+        chosen = [states[i + 1] for i in about.backbone_out_indices]
+        aux = model.auxiliary_head(model.neck(chosen)[-1])
         return {"main": model(batch).logits, "aux": resized(aux, batch.shape[2:])}
 
     return DensePeer(
         model=model,
         see=mask if masks else depth,
-        pair=(c, head),
+        pair=pair,
         file="dpt",
         format="transformers",
-        family="vit",
-        classes=5 if masks else 1,
+        family="hybrid" if mixed else "vit",
+        classes=classes if masks else 1,
     )
 
 
-def transformers_s_hybrid():
-    """Return transformers' hybrid for depth."""
-    from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
+def convnet(config):
+    """Return transformers' settings of what a hybrid's patches are cut from."""
+    from transformers import BitConfig
 
-    c, head = HYBRID, DPTDepthConfig(**SMALL | {"reassembled": (128, 256, 10, 12)})
-    convnet = BitConfig(
-        embedding_size=c.stem_dim,
-        hidden_sizes=[128, 256, 512],
-        depths=list(c.stem_depth),
+    widths = [4 * config.stem_dim * 2**i for i in range(len(config.stem_depth))]
+    below = BitConfig(
+        embedding_size=config.stem_dim,
+        hidden_sizes=widths,
+        depths=list(config.stem_depth),
         layer_type="bottleneck",
         global_padding="same",
         embedding_dynamic_padding=True,
-        out_features=["stage1", "stage2", "stage3"],
+        out_features=[f"stage{i + 1}" for i in range(len(widths))],
     )
-    about = DPTConfig(
-        is_hybrid=True,
-        backbone_config=convnet,
-        backbone_featmap_shape=[1, 512, 4, 4],
-        image_size=64,
-        patch_size=c.patch_size,
-        hidden_size=c.embed_dim,
-        num_hidden_layers=c.depth,
-        num_attention_heads=c.num_heads,
-        intermediate_size=2 * c.embed_dim,
-        layer_norm_eps=c.norm_eps,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=list(head.reassembled),
-        fusion_hidden_size=head.channels,
-    )
-    model = DPTForDepthEstimation(about)
-    model.head.head[4].bias.data.fill_(1.0)  # or a last ReLU that is closed hides all
-    return DensePeer(
-        model=model,
-        see=lambda model, batch: {"main": model(batch).predicted_depth[:, None]},
-        pair=(c, head),
-        file="dpt",
-        format="transformers",
-        family="hybrid",
-        classes=1,
-    )
+    grid = [side // config.patch_size for side in config.image_size]
+    return {
+        "is_hybrid": True,
+        "backbone_config": below,
+        "backbone_featmap_shape": [1, widths[-1], *grid],
+    }
 
 
+ON_HYBRID = (HYBRID, DPTDepthConfig(**SMALL | {"reassembled": (128, 256, 10, 12)}))
 PEERS = {
-    "hybrid": transformers_s_hybrid,
-    "project": lambda: transformers_s(DPTDepthConfig(readout="project", **SMALL)),
-    "add": lambda: transformers_s(DPTDepthConfig(readout="add", **SMALL)),
-    "ignore": lambda: transformers_s(DPTDepthConfig(readout="ignore", **SMALL)),
-    "mask": lambda: transformers_s(DPTMaskConfig(readout="project", **SMALL)),
+    "hybrid": lambda: transformers_s(ON_HYBRID),
+    "project": lambda: transformers_s((CONFIG, DPTDepthConfig(readout="project", **SMALL))),
+    "add": lambda: transformers_s((CONFIG, DPTDepthConfig(readout="add", **SMALL))),
+    "ignore": lambda: transformers_s((CONFIG, DPTDepthConfig(readout="ignore", **SMALL))),
+    "mask": lambda: transformers_s((CONFIG, DPTMaskConfig(readout="project", **SMALL))),
 }
+THEIRS = {"transformers": transformers_s}
+WHOLE = {"dpt_base*": THEIRS, "dpt_large*": THEIRS, "dpt_hybrid": THEIRS}
 GOLDENS = {"dpt_orig_": authors}

@@ -27,7 +27,7 @@ def filled(file, name, family, pair, weights, classes):
 
     Args:
         file: of the head.
-        name: of the format.
+        name: of the format; or the format itself, which no file is in.
         family: of the backbone.
         pair: configs of backbone and head.
         weights: theirs.
@@ -35,8 +35,9 @@ def filled(file, name, family, pair, weights, classes):
     """
     config, head = pair
     known = {f.name: f for f in importlib.import_module(f"{heads.__name__}.{file}").FORMATS}
+    form = known[name] if isinstance(name, str) else name
     below = importlib.import_module(f"{models.__name__}.{family}").FORMATS
-    format_ = known[name].around(below, head)
+    format_ = form.around(below, head)
     assert format_ is not None
     model = head.assemble(config.build(), classes)
     fill(model, format_.load(weights, config))

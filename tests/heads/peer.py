@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from tests.heads.made import filled
-from tests.parity.compare import NOISE, gradients, relative
+from tests.parity.compare import NOISE, relative
+from tests.parity.compare import gradients as gradients_of
 from tests.parity.peer import images, perturbed
 
 CLOSE = {"answers": 2e-5, "gradients": 2e-4}
@@ -22,7 +23,7 @@ class DensePeer:
         model: theirs.
         see: its answers to images under our names of the heads, at the images' size.
         pair: configs of backbone and head.
-        file, format, family: of the head, of the names, of the backbone.
+        file, format, family: of the head, of the names (or the format itself), of the backbone.
         classes: how many.
     """
 
@@ -30,7 +31,7 @@ class DensePeer:
     see: Callable[[nn.Module, torch.Tensor], dict[str, torch.Tensor]]
     pair: tuple[Any, Any]
     file: str
-    format: str
+    format: Any
     family: str
     classes: int = 5
 
@@ -45,8 +46,8 @@ def steady(model, see, config):
     model.eval()
 
 
-def apart(peer, name):
-    """Return how far ours is from a reference: answers, and all gradients, in double precision."""
+def apart(peer, name, *, gradients=True):
+    """Return how far ours is from a reference: answers, and gradients, in double precision."""
     config = peer.pair[0]
     perturbed(peer.model, name).eval()
     steady(peer.model, peer.see, config)
@@ -57,20 +58,24 @@ def apart(peer, name):
     with torch.no_grad():
         found, wanted = ours.heads(batch), peer.see(peer.model, batch)
     assert found.keys() == wanted.keys()
-    answers = max(relative(found[key], wanted[key]) for key in wanted)
+    answers = {"answers": max(relative(found[key], wanted[key]) for key in wanted)}
+    return {**answers, "gradients": slopes_apart(peer, ours, format_)} if gradients else answers
+
+
+def slopes_apart(peer, ours, format_):
+    """Return how far the gradients of every head's answers are apart."""
+    config = peer.pair[0]
     ours.double(), peer.model.double()
-    batch = batch.double()
-    slopes = gradients(ours, torch.cat([*ours.heads(batch).values()], dim=1))
+    batch = images(config).double()
+    said = ours.heads(batch)
+    slopes = gradients_of(ours, torch.cat([*said.values()], dim=1))
     found = peer.see(peer.model, batch)
-    theirs = gradients(peer.model, torch.cat([found[key] for key in wanted], dim=1))
+    theirs = gradients_of(peer.model, torch.cat([found[key] for key in said], dim=1))
     theirs = format_.load(theirs, config)
     assert slopes.keys() == theirs.keys(), slopes.keys() ^ theirs.keys()
     floor = NOISE * max(slope.abs().max().item() for slope in theirs.values())
-    return {
-        "answers": answers,
-        "gradients": max(
-            relative(slopes[key], theirs[key])
-            for key in slopes
-            if max(slopes[key].abs().max(), theirs[key].abs().max()) > floor
-        ),
-    }
+    return max(
+        relative(slopes[key], theirs[key])
+        for key in slopes
+        if max(slopes[key].abs().max(), theirs[key].abs().max()) > floor
+    )

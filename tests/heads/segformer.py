@@ -6,7 +6,9 @@ from torch import nn
 
 from patchword.heads.dense import resized
 from patchword.heads.segformer import SegFormerConfig
+from patchword.models.mit import VARIANTS
 from tests.families import mit, pvtv2, vit
+from tests.heads import packaged
 from tests.heads.made import filled
 from tests.heads.peer import DensePeer
 
@@ -39,13 +41,12 @@ def authors(golden):
 GOLDENS = {"segformer_orig_": authors}
 
 
-def transformers_s():
+def transformers_s(pair, classes=5):
     """Return transformers' network, with the authors' epsilon in the norms of blocks and stages."""
     from transformers import SegformerConfig as Theirs
     from transformers import SegformerForSemanticSegmentation
 
-    config = mit.TINY["narrow"]
-    config = replace(config, mlp_ratio=(2.0, 1.0, 3.0, 1.0))
+    config, head = pair
     model = SegformerForSemanticSegmentation(
         Theirs(
             depths=config.depth,
@@ -55,8 +56,8 @@ def transformers_s():
             strides=config.stride,
             num_attention_heads=config.num_heads,
             mlp_ratios=[int(ratio) for ratio in config.mlp_ratio],
-            decoder_hidden_size=HEAD.channels,
-            num_labels=5,
+            decoder_hidden_size=head.channels,
+            num_labels=classes,
         )
     )
     for part, module in model.named_modules():
@@ -70,11 +71,21 @@ def transformers_s():
     return DensePeer(
         model=model,
         see=see,
-        pair=(config, HEAD),
+        pair=pair,
         file="segformer",
         format="transformers in memory",
         family="mit",
+        classes=classes,
     )
 
 
-PEERS = {"transformers": transformers_s}
+SMALL = (replace(mit.TINY["narrow"], mlp_ratio=(2.0, 1.0, 3.0, 1.0)), HEAD)
+PACKAGED = (replace(VARIANTS["mit_b0"], image_size=(64, 64)), HEAD)
+PEERS = {
+    "transformers": lambda: transformers_s(SMALL),
+    "packaged": lambda: packaged.segformer(PACKAGED),
+}
+WHOLE = {
+    "segformer_b*": {"transformers": transformers_s},
+    "segformer_b[0-5]": {packaged.NAME: packaged.segformer},
+}

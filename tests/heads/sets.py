@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from patchword.heads.dense import MAIN
-from patchword.heads.detector import PROPOSALS
+from patchword.heads.detector import PROPOSALS, corners
 from patchword.heads.detr import DETRConfig
+from patchword.heads.detr_panoptic import DETRPanopticConfig
 from patchword.tasks.detect import NOTHING, Boxed, Detect, Detection, Weights
 from tests.heads.made import filled
 from tests.parity.compare import NOISE, relative
@@ -129,7 +130,7 @@ class SetPeer:
 
 
 def sample(config, classes):
-    """Return two images, one of them padded, and their objects."""
+    """Return two images, one of them padded, their objects, and rectangles as these' masks."""
     draw = torch.Generator().manual_seed(3)
     rows, columns = config.image_size
     images = torch.randn(2, config.in_chans, rows, columns, generator=draw)
@@ -140,7 +141,12 @@ def sample(config, classes):
     boxes = torch.cat([0.2 + 0.6 * centres, 0.1 + 0.3 * sides], dim=-1)
     labels = torch.randint(0, classes, (2, 3), generator=draw)
     labels[1, 2] = NOTHING
-    return Boxed(images, sizes, boxes, labels, torch.ones(2))
+    masks = torch.zeros(2, 3, rows, columns, dtype=torch.bool)
+    for i in range(2):
+        for k, box in enumerate(corners(boxes[i]) * sizes[i].flip(0).repeat(2)):
+            left, top, right, bottom = box.round().int().tolist()
+            masks[i, k, top:bottom, left:right] = labels[i, k] != NOTHING
+    return Boxed(images, sizes, boxes, labels, torch.ones(2), masks)
 
 
 def asked(batch):
@@ -150,7 +156,13 @@ def asked(batch):
     for i, (rows, columns) in enumerate(batch.sizes.tolist()):
         mask[i, :rows, :columns] = 1
         there = batch.labels[i] != NOTHING
-        labels.append({"class_labels": batch.labels[i, there], "boxes": batch.boxes[i, there]})
+        labels.append(
+            {
+                "class_labels": batch.labels[i, there],
+                "boxes": batch.boxes[i, there],
+                "masks": batch.masks[i, there],
+            }
+        )
     return {"pixel_values": batch.images, "pixel_mask": mask, "labels": labels}
 
 
@@ -168,61 +180,94 @@ def steady(model):
     return model.eval().requires_grad_()
 
 
-def sets_apart(peer):
-    """Return how far ours is from a reference, by what is compared."""
-    config, head = peer.pair
-    steady(peer.model)
-    ours, format_ = filled(
+def made_of(peer):
+    """Return our network with a reference's weights, and their format."""
+    return filled(
         peer.file, peer.format, "resnet", peer.pair, peer.model.state_dict(), peer.classes
     )
+
+
+def sets_apart(peer):
+    """Return how far ours is from a reference, by what is compared; and the layers matched alike.
+
+    The errors are those of `scores` and `boxes` of all layers, of `masks`, of the losses by their
+    names as in `loss box`, of `answers` in a picture's pixels, and of `gradients`.
+    """
+    config, head = peer.pair
+    steady(peer.model)
+    ours, format_ = made_of(peer)
     batch = sample(config, peer.classes)
+    if not isinstance(head, DETRPanopticConfig):
+        batch = batch._replace(masks=None)
+    given = batch._replace(masks=sample(config, peer.classes).masks)
     task = Detect(ours, Detection(loss=Weights(label=1.0), cost=Weights(label=costs_of(head))))
     with torch.no_grad():
-        said, wanted = ours.heads(batch.images, batch.sizes), peer.answer(batch)
+        said, wanted = ours.heads(batch.images, batch.sizes), peer.answer(given)
     layers = {name: one for name, one in said.items() if name != PROPOSALS}
-    theirs = [*wanted.auxiliary_outputs, {"logits": wanted.logits, "pred_boxes": wanted.pred_boxes}]
-    found = {"scores": 0.0, "boxes": 0.0, "losses": 0.0, "answers": 0.0}
+    last = {"logits": wanted.logits, "pred_boxes": wanted.pred_boxes}
+    theirs = [*wanted.auxiliary_outputs, last]
+    found = {"scores": 0.0, "boxes": 0.0}
     for one, other in zip(layers.values(), theirs, strict=True):
         found["scores"] = max(found["scores"], relative(one.scores, other["logits"]))
         found["boxes"] = max(found["boxes"], relative(one.boxes, other["pred_boxes"]))
-    targets = asked(batch)["labels"]
+    if said[MAIN].masks is not None:
+        found["masks"] = relative(said[MAIN].masks, wanted.pred_masks)
     for name, other in zip(layers, theirs, strict=True):
         taken = task.matched({MAIN: layers[name]}, {MAIN: batch})[MAIN]
-        for i, (queries, objects) in enumerate(peer.matcher(other, targets)):
+        for i, (queries, objects) in enumerate(peer.matcher(other, asked(given)["labels"])):
             assert taken[i, objects].tolist() == queries.tolist(), name
-    if PROPOSALS not in said:
-        mine = losses(task, batch)
-        for name, value in wanted.loss_dict.items():
-            if f"loss.dict.{name}" in mine:
-                gap = relative(mine.pop(f"loss.dict.{name}"), value)
-                found["losses"] = max(found["losses"], gap)
-        total = mine.pop("loss.total")
-        if mine:  # its loss is the last layer's alone
-            assert all(name[-2:] in ("_0", "_1") for name in mine)
-        else:
-            found["losses"] = max(found["losses"], relative(total, wanted.loss))
+    found |= losses_apart(losses(task, batch), wanted, proposing=PROPOSALS in said)
     original = [(90, 70), (44, 61)]
     answers = ours.detect(batch.images, batch.sizes, original)
     done = peer.processor.post_process_object_detection(wanted, 0.0, original)
+    found["answers"] = 0.0
     for one, other in zip(answers, done, strict=True):
         assert torch.equal(one.labels, other["labels"])
         for what in ("scores", "boxes"):
             found["answers"] = max(found["answers"], relative(getattr(one, what), other[what]))
-    return {**found, "gradients": slopes_apart(peer, ours, format_, batch)}
+    slopes = slopes_apart(peer, ours, format_, batch, given)
+    return {**found, "gradients": slopes, "matched": len(layers)}
+
+
+def losses_apart(mine, wanted, *, proposing):
+    """Return how far losses are apart by what they are of, over all layers that theirs has.
+
+    Args:
+        mine: ours, under the authors' names.
+        wanted: their answer.
+        proposing: the network has two stages, of which theirs has the losses of the second alone.
+    """
+    found = {}
+    for what, name in LOSSES.items():
+        both = [n for n in wanted.loss_dict if n.startswith(name) and f"loss.dict.{n}" in mine]
+        gaps = [relative(mine.pop(f"loss.dict.{n}"), wanted.loss_dict[n]) for n in both]
+        if gaps:
+            found[f"loss {what}"] = max(gaps)
+    total = mine.pop("loss.total")
+    if not mine:
+        found["loss total"] = relative(total, wanted.loss)
+    else:  # theirs is the last layer's alone, or without that of proposals
+        assert proposing or all(name.rpartition("_")[2].isdecimal() for name in mine)
+    return found
 
 
 def costs_of(head):
     return 1.0 if isinstance(head, DETRConfig) else 2.0
 
 
-def slopes_apart(peer, ours, format_, batch):
+def slopes_apart(peer, ours, format_, batch, given):
     """Return how far the gradients of all layers' answers are apart, in double precision."""
     ours.double(), peer.model.double()
-    batch = batch._replace(images=batch.images.double(), boxes=batch.boxes.double())
-    said, wanted = ours.heads(batch.images, batch.sizes), peer.answer(batch)
+    batch, given = (
+        one._replace(images=one.images.double(), boxes=one.boxes.double()) for one in (batch, given)
+    )
+    said, wanted = ours.heads(batch.images, batch.sizes), peer.answer(given)
     theirs = [(one["logits"], one["pred_boxes"]) for one in wanted.auxiliary_outputs]
     theirs.append((wanted.logits, wanted.pred_boxes))
     mine = [(one.scores, one.boxes) for name, one in said.items() if name != PROPOSALS]
+    if said[MAIN].masks is not None:
+        mine.append((said[MAIN].masks,))
+        theirs.append((wanted.pred_masks,))
     for parts in (mine, theirs):
         flat = torch.cat([part.flatten() for pair in parts for part in pair])
         (flat * torch.linspace(-1, 1, len(flat), dtype=flat.dtype)).sum().backward()

@@ -13,7 +13,7 @@ from patchword.heads.axial_deeplab import (
     nearest,
     peaks,
 )
-from patchword.heads.dense import MAIN
+from patchword.heads.dense import MAIN, resized
 from patchword.heads.max_deeplab import CLASSES, MASKS, DualPath, MaXDeepLabConfig, Path
 from patchword.heads.panoptic import large
 from patchword.layers import AxialAttention
@@ -95,6 +95,16 @@ def test_a_centre_is_the_hottest_of_its_window():
         AxialDeepLabConfig(window=4)
 
 
+def test_one_of_equally_hot_places_is_a_centre():
+    """As a map that is read between its cells has them: two along each axis, or a plateau."""
+    coarse = torch.zeros(1, 1, 6, 6)
+    coarse[0, 0, 2, 3], coarse[0, 0, 2, 2], coarse[0, 0, 2, 4] = 1.0, 0.5, 0.5
+    heat = resized(coarse, (24, 24))[0, 0]
+    assert (heat == heat.max()).sum() == 4
+    assert peaks(heat, 0.1, 5, 9).tolist() == [[9, 13]]
+    assert peaks(torch.ones(30, 30), 0.1, 5, 9).tolist() == [[0, 0]]
+
+
 def test_the_nearest_centre_is_found_as_by_all_distances():
     generator = torch.Generator().manual_seed(1)
     offset = 6 * torch.randn(2, 7, 11, generator=generator)
@@ -166,6 +176,12 @@ def test_every_parameter_on_an_axial_resnet_learns(head):
     sum(t.square().sum() for t in model.answers(images(HEADS[head].AXIAL[0])).values()).backward()
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []
+
+
+def test_there_may_be_no_things():
+    assert AxialDeepLabConfig(things=()).among(4) == ()
+    assert AxialDeepLabConfig(things=(1, 7)).among(4) == (1,)
+    assert AxialDeepLabConfig().among(133) == tuple(range(80))
 
 
 def test_large_areas():

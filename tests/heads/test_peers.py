@@ -26,7 +26,10 @@ def test_answers_and_gradients_are_the_reference_s(name):
     assert all(found[what] <= limit for what, limit in CLOSE.items()), found
 
 
-@pytest.mark.parametrize("name", LIVE)
+FILES = [name for name in LIVE if not name.endswith("packaged")]  # whose names files have
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_is_read_as_the_module_is(name, tmp_path):
     torch.manual_seed(0)
     peer = LIVE[name]()

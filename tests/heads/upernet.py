@@ -5,8 +5,10 @@ from dataclasses import replace
 from patchword.heads.dense import resized
 from patchword.heads.upernet import UPerNetConfig
 from patchword.models.beit import BEiTConfig
+from patchword.models.resnet import VARIANTS
 from patchword.models.swin import SwinConfig
 from tests.families import beit, pvtv2, vit
+from tests.heads import packaged
 from tests.heads.peer import DensePeer
 
 FAMILY = None
@@ -39,23 +41,27 @@ TINY = {
 
 def swin():
     """Return transformers' UPerNet on its Swin."""
+
+
+def on_swin(pair, classes=5):
+    """Return transformers' UPerNet on its Swin."""
     from transformers import SwinConfig as Theirs
     from transformers import UperNetConfig, UperNetForSemanticSegmentation
 
-    c, head = SWIN, replace(SMALL, norms=True, bins=(1, 2, 3, 6))
+    c, head = pair
     below = Theirs(
-        image_size=128,
+        image_size=c.image_size[0],
         patch_size=c.patch_size,
         embed_dim=c.embed_dim,
         depths=list(c.depth),
         num_heads=list(c.num_heads),
-        window_size=4,
+        window_size=c.window_size[0],
         out_features=[f"stage{i}" for i in (1, 2, 3, 4)],
     )
     about = UperNetConfig(
         backbone_config=below,
         hidden_size=head.channels,
-        num_labels=5,
+        num_labels=classes,
         auxiliary_channels=head.aux_channels,
         auxiliary_in_channels=4 * c.embed_dim,
     )
@@ -68,37 +74,38 @@ def swin():
     return DensePeer(
         model=UperNetForSemanticSegmentation(about),
         see=see,
-        pair=(c, head),
+        pair=pair,
         file="upernet",
         format="transformers in memory",
         family="swin",
+        classes=classes,
     )
 
 
-def on_beit():
-    """Return transformers' BEiT with UPerNet, whose indices are two more than its blocks'."""
+def on_beit(pair, classes=5):
+    """Return transformers' BEiT with UPerNet, whose indices are one more than its blocks'."""
     from transformers import BeitConfig, BeitForSemanticSegmentation
 
-    c = BEIT
-    head = replace(SMALL, channels=c.embed_dim, bins=(1, 2, 3, 6), levels=LEVELS)
+    c, head = pair
+    places = [int(name.rpartition(".")[2]) for name in head.levels]
     about = BeitConfig(
-        image_size=32,
+        image_size=c.image_size[0],
         patch_size=c.patch_size,
         hidden_size=c.embed_dim,
         num_hidden_layers=c.depth,
         num_attention_heads=c.num_heads,
-        intermediate_size=2 * c.embed_dim,
+        intermediate_size=int(c.mlp_ratio * c.embed_dim),
         use_relative_position_bias=True,
         layer_norm_eps=c.norm_eps,
-        out_indices=[2, 3, 4, 5],
+        out_indices=[place + 2 for place in places],
         auxiliary_channels=head.aux_channels,
-        num_labels=5,
+        num_labels=classes,
     )
 
     def see(model, batch):
         states = model.beit(batch, output_hidden_states=True).hidden_states
         rows = batch.shape[2] // c.patch_size
-        maps = [states[i][:, 1:].mT.unflatten(2, (rows, -1)) for i in (1, 2, 3, 4)]
+        maps = [states[i + 1][:, 1:].mT.unflatten(2, (rows, -1)) for i in places]
         maps = model.fpn(tuple(maps))
         found = {"main": model(batch).logits, "aux": model.auxiliary_head(maps)}
         return {name: resized(logits, batch.shape[2:]) for name, logits in found.items()}
@@ -106,12 +113,27 @@ def on_beit():
     return DensePeer(
         model=BeitForSemanticSegmentation(about),
         see=see,
-        pair=(c, head),
+        pair=pair,
         file="upernet",
         format="transformers of BEiT in memory",
         family="beit",
+        classes=classes,
     )
 
 
-PEERS = {"swin": swin, "beit": on_beit}
+WIDE = {"bins": (1, 2, 3, 6)}
+ON_BEIT = replace(SMALL, channels=BEIT.embed_dim, levels=LEVELS, **WIDE)
+PACKAGED = (
+    replace(VARIANTS["resnet18"], image_size=(64, 64)),
+    replace(SMALL, norms=True, aux=False, **WIDE),
+)
+PEERS = {
+    "swin": lambda: on_swin((SWIN, replace(SMALL, norms=True, **WIDE))),
+    "beit": lambda: on_beit((BEIT, ON_BEIT)),
+    "packaged": lambda: packaged.upernet(PACKAGED),
+}
+WHOLE = {
+    "upernet_swin_*": {"transformers": on_swin},
+    "upernet_beit_*": {"transformers": on_beit},
+}
 GOLDENS = {}

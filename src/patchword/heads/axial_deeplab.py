@@ -6,8 +6,9 @@ Paper      Wang et al., "Axial-DeepLab: Stand-Alone Axial-Attention for Panoptic
 Reference  github.com/google-research/deeplab2, model/decoder/panoptic_deeplab.py and aspp.py,
            model/post_processor/panoptic_deeplab.py; their tensors are of TensorFlow, and not read
 Departures sides are multiples of the stride, and maps are read between borders, where theirs have
-           one pixel more and are read between the centres of corners; the least area of stuff is a
-           share of the picture
+           one pixel more and are read between the centres of corners; of equally hot places in a
+           window, as maps read so have, one is a centre; the least area of stuff is a share of the
+           picture
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.errors import ConfigError
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import MAIN, Design, chosen, conv_relu, pyramid, resized, scoring
@@ -92,6 +94,12 @@ VARIANTS = {
         changes={**AT_16, "stem_dim": 128},
         num_classes=133,
     ),
+}
+
+CLAIMS = {
+    "axial_deeplab_s": Claim(params=12.1),
+    "axial_deeplab_m": Claim(params=25.9),
+    "axial_deeplab_l": Claim(params=44.9),
 }
 
 FORMATS: tuple[HeadFormat, ...] = ()
@@ -235,7 +243,7 @@ class AxialDeepLabHead(PanopticHead):
 def peaks(
     heat: Float[Tensor, "h w"], threshold: float, window: int, most: int
 ) -> Int[Tensor, "n 2"]:
-    """Return rows and columns of the centres in a map of heat, hottest first.
+    """Return rows and columns of the centres in a map of heat, hottest first; of equals the first.
 
     Args:
         heat: from 0 to 1.
@@ -243,10 +251,11 @@ def peaks(
         window: side of the square around a centre, odd, in which nothing is hotter.
         most: how many are returned at the most.
     """
-    top = F.max_pool2d(heat[None, None], window, 1, window // 2)[0, 0]
-    places = ((heat == top) & (heat > threshold)).nonzero()
-    order = heat[places[:, 0], places[:, 1]].argsort(descending=True, stable=True)
-    return places[order[:most]]
+    order = heat.flatten().argsort(descending=True, stable=True)
+    rank = order.argsort().view_as(heat)
+    first = -F.max_pool2d(-rank[None, None].double(), window, 1, window // 2)[0, 0]
+    places = ((rank == first) & (heat > threshold)).nonzero()
+    return places[rank[places[:, 0], places[:, 1]].argsort()[:most]]
 
 
 def nearest(places: Int[Tensor, "n 2"], offset: Float[Tensor, "2 h w"]) -> Int[Tensor, "h w"]:

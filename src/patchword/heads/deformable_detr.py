@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.errors import ConfigError
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.deformable_attention import DecoderLayer, EncoderLayer, Scales, spots, start
@@ -86,6 +87,15 @@ VARIANTS = {
     "deformable_detr_swin_tiny": Design(
         head=PLAIN, backbone="swin_tiny_patch4_window7_224", num_classes=COCO
     ),
+}
+
+README = "README of Deformable-DETR"
+CLAIMS = {
+    "deformable_detr_resnet50": Claim(params=40.0, source=README),
+    "deformable_detr_single_scale_resnet50": Claim(params=34.0, source=README),
+    "deformable_detr_single_scale_resnet50_dc5": Claim(params=34.0, source=README),
+    "deformable_detr_refine_resnet50": Claim(params=41.0, source=README),
+    "deformable_detr_two_stage_resnet50": Claim(params=41.0, source=README),
 }
 
 DEFORMABLE = {
@@ -222,6 +232,13 @@ FORMATS = (
         root="model.backbone.conv_encoder.model.",
         backbone="transformers",
         layered=layered("model.decoder.", copied=False),
+    ),
+    HeadFormat(
+        "transformers in memory",
+        *transformers_names("o_proj", "mlp."),
+        root="model.backbone.model.",
+        backbone="timm",
+        layered=layered("model.decoder.", copied=True),
     ),
     HeadFormat(
         "transformers without timm in memory",

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import MAIN, Design, chosen, pyramid
 from patchword.heads.detector import DetectorConfig, Extent, Found, SetHead
@@ -57,6 +58,14 @@ VARIANTS = {
     "detr_resnet101_dc5": Design(
         head=SINE, backbone="resnet101", changes=DILATED, num_classes=COCO
     ),
+}
+
+TABLE_1 = "paper, table 1"
+CLAIMS = {
+    "detr_resnet50": Claim(params=41.0, source=TABLE_1),
+    "detr_resnet101": Claim(params=60.0, source=TABLE_1),
+    "detr_resnet50_dc5": Claim(params=41.0, source=TABLE_1),
+    "detr_resnet101_dc5": Claim(params=60.0, source=TABLE_1),
 }
 
 

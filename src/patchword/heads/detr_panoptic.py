@@ -115,6 +115,13 @@ FORMATS = (
         backbone="transformers",
     ),
     HeadFormat(
+        "transformers in memory",
+        *IN_MEMORY,
+        *around(transformers_names("o_proj", "mlp.", "")),
+        root="detr.model.backbone.model.",
+        backbone="timm",
+    ),
+    HeadFormat(
         "transformers without timm in memory",
         *IN_MEMORY,
         *around(transformers_names("o_proj", "mlp.", "")),

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.errors import ConfigError
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import DenseHead, Design, HeadConfig, HeadKind, chosen, refuse, resized
@@ -142,6 +143,12 @@ VARIANTS = {
         backbone="vit_base_r50_s16_384",
         changes=AT_384,
     ),
+}
+
+CLAIMS = {
+    "dpt_base": Claim(params=112.0),
+    "dpt_hybrid": Claim(params=123.0),
+    "dpt_large": Claim(params=343.0),
 }
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.errors import ConfigError
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.axial_deeplab import Decoder, Decoding, answering
@@ -108,6 +109,8 @@ VARIANTS = {
         head=MaXDeepLabConfig(), backbone="axial50l", changes=SMALL, num_classes=133
     ),
 }
+
+CLAIMS = {"max_deeplab_s": Claim(params=61.9, source="paper, without the auxiliary head")}
 
 FORMATS: tuple[HeadFormat, ...] = ()
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.features import Backbone, Level
 from patchword.heads.dense import (
     DenseHead,
@@ -54,6 +55,16 @@ VARIANTS = {
     "segformer_b3": Design(head=LARGE, backbone="mit_b3", changes=AT_512),
     "segformer_b4": Design(head=LARGE, backbone="mit_b4", changes=AT_512),
     "segformer_b5": Design(head=LARGE, backbone="mit_b5", changes={"image_size": (640, 640)}),
+}
+
+TABLE_1 = "paper, table 1"
+CLAIMS = {
+    "segformer_b0": Claim(params=3.8, macs=8.4, source=TABLE_1),
+    "segformer_b1": Claim(params=13.7, macs=15.9, source=TABLE_1),
+    "segformer_b2": Claim(params=27.5, macs=62.4, source=TABLE_1),
+    "segformer_b3": Claim(params=47.3, macs=79.0, source=TABLE_1),
+    "segformer_b4": Claim(params=64.1, macs=95.7, source=TABLE_1),
+    "segformer_b5": Claim(params=84.7, macs=183.3, source=TABLE_1),
 }
 
 SCORES = {"classifier": "scores"}

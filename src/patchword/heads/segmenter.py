@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.features import Backbone, Level
 from patchword.heads.dense import DenseHead, Design, HeadConfig, chosen
 from patchword.layers import Attention, Block, Mlp, ramp, to_map, to_tokens, truncated
@@ -74,6 +75,17 @@ VARIANTS = {
     "segmenter_linear_deit_base_distilled_patch16": Design(
         head=LINEAR, backbone="deit_base_distilled_patch16_384", changes=sized(512)
     ),
+}
+
+README = "README of segmenter"
+CLAIMS = {
+    "segmenter_vit_tiny_patch16": Claim(params=7.0, source=README),
+    "segmenter_vit_small_patch16": Claim(params=27.0, source=README),
+    "segmenter_vit_base_patch16": Claim(params=106.0, source=README),
+    "segmenter_linear_vit_base_patch8": Claim(params=89.0, source=README),
+    "segmenter_vit_large_patch16": Claim(params=334.0, source=README),
+    "segmenter_linear_deit_base_distilled_patch16": Claim(params=87.0, source=README),
+    "segmenter_deit_base_distilled_patch16": Claim(params=106.0, source=README),
 }
 
 FORMATS = (

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import (
@@ -91,6 +92,13 @@ VARIANTS = {
     "setr_naive_vit_large_patch16": vit_large(NAIVE, AT_768),
     "setr_pup_vit_large_patch16": vit_large(PUP, AT_768),
     "setr_mla_vit_large_patch16": vit_large(MLA, WITHOUT_TOKEN),
+}
+
+ALONE = "paper, table 2, without auxiliary heads"
+CLAIMS = {
+    "setr_naive_vit_large_patch16": Claim(params=305.67, source=ALONE),
+    "setr_pup_vit_large_patch16": Claim(params=318.31, source=ALONE),
+    "setr_mla_vit_large_patch16": Claim(params=310.57, source=ALONE),
 }
 
 PATCHES = View(  # without the class token's place, which their MLA adds to a token it drops

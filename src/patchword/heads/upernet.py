@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.claim import Claim
 from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import (
     DenseHead,
@@ -77,6 +78,13 @@ VARIANTS = {
         backbone="beit_large_patch16_224",
         changes=AT_640,
     ),
+}
+
+SWINS = "Swin's paper, table 3"
+CLAIMS = {
+    "upernet_swin_tiny": Claim(params=60.0, source=SWINS),
+    "upernet_swin_small": Claim(params=81.0, source=SWINS),
+    "upernet_swin_base": Claim(params=121.0, source=SWINS),
 }
 
 
