@@ -1,6 +1,7 @@
-"""Attribution against finite differences and numpy; curves and the sanity check, written out."""
+"""Attribution of every family; curves and the sanity check, written out.
 
-from dataclasses import replace
+checks.py holds attribution against finite differences and captum.
+"""
 
 import numpy as np
 import pytest
@@ -13,105 +14,9 @@ from patchword.heads.classify import classifier
 from patchword.inspection.attribution import gradcam, predicted, relevance
 from patchword.inspection.curves import blurred, deletion, insertion
 from patchword.inspection.sanity import rank_correlation, sanity
-from patchword.layers import Attend
 from tests.contract.tiny import TINY, made
 from tests.contract.tiny import images as contract_images
-from tests.families.resnet import TINY as RESNETS
-from tests.inspection.tiny import MEAN, SWIN, VIT, images, perturbed
-
-TINY_RESNET = next(iter(RESNETS.values()))
-
-
-class Shifted(Attend):
-    """Attention without a fused kernel, one of whose weights can be moved."""
-
-    shift = None
-
-    def forward(self, q, k, v, bias=None):
-        weights = self.weights(q, k, v, bias)
-        self.seen = weights.detach()
-        return (weights if self.shift is None else weights + self.shift) @ v
-
-
-def by_differences(model, batch, targets, step=1e-4):
-    """Return weights and gradients of weights of each layer, by moving one weight at a time."""
-    parts = [block.attn for block in model.backbone.blocks]
-    for part in parts:
-        part.attend = Shifted()
-    rows, score = torch.arange(len(batch)), lambda: model(batch)[torch.arange(len(batch)), targets]
-    score()
-    weights, found = [part.attend.seen for part in parts], []
-    for part, seen in zip(parts, weights, strict=True):
-        slopes = torch.zeros_like(seen)
-        for index in np.ndindex(*seen.shape[1:]):
-            both = []
-            for sign in (1, -1):
-                part.attend.shift = torch.zeros_like(seen)
-                part.attend.shift[(slice(None), *index)] = sign * step
-                both.append(score())
-            slopes[(rows, *(torch.tensor(i) for i in index))] = (both[0] - both[1]) / (2 * step)
-        part.attend.shift = None
-        found.append(slopes)
-    return weights, found
-
-
-@pytest.mark.parametrize("config", [VIT, MEAN], ids=["class token", "mean"])
-@torch.no_grad()
-def test_relevance_is_of_gradients_by_finite_differences(config):
-    model = perturbed(replace(config, depth=2, num_heads=2), 3).double()
-    batch, targets = images(config).double(), torch.tensor([2, 0])
-    found = relevance(model, batch, targets)
-    weights, slopes = by_differences(model, batch, targets)
-    cells, prefix = 6, len(config.prefix)
-    product = np.eye(cells + prefix)[None].repeat(2, 0)
-    for seen, slope in zip(weights, slopes, strict=True):
-        positive = (seen * slope).clamp(min=0).mean(1).numpy()
-        asked = positive.shape[1]  # the last layer is asked by the class token alone
-        product[:, :asked] = product[:, :asked] + positive @ product
-    rows = product[:, :1] if prefix else product
-    expected = rows.mean(1)[:, prefix:].reshape(2, 2, 3)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-9)
-    assert expected.std() > 1e-6
-
-
-@pytest.mark.parametrize("name", ["vit", "swin", "resnet"])
-@torch.no_grad()
-def test_gradcam_is_of_gradients_by_finite_differences(name):
-    configs = {"vit": VIT, "swin": SWIN, "resnet": next(iter(TINY["resnet"].values()))}
-    torch.manual_seed(0)
-    backbone = made(configs[name])
-    model = classifier(backbone, 3).eval().double()
-    model.head["label"].weight.normal_()
-    batch, level = images(configs[name]).double(), backbone.levels[-3 if name == "vit" else -2].name
-    targets = torch.tensor([2, 0])
-    found = gradcam(model, batch, targets, level)
-    where = {"vit": "blocks.1", "swin": "stages.1"}.get(name, level)
-    part, held = backbone.get_submodule(where), {}
-
-    def move(_, inputs, output):
-        tokens = output[0] if isinstance(output, tuple) else output
-        if held:
-            tokens = tokens + held["shift"]
-        return (tokens, *output[1:]) if isinstance(output, tuple) else tokens
-
-    part.register_forward_hook(move)
-    tap = backbone(batch, taps=(level,)).taps[0]
-    prefix, channels = tap.prefix.shape[1], tap.map.shape[1]
-    expected, maps = 0, tap.map
-    for channel in range(channels):
-        both = []
-        for sign in (1, -1):
-            if tap.source.ndim == 3:
-                held["shift"] = torch.zeros(tap.source.shape[1:]).double()
-                held["shift"][prefix:, channel] = sign * 1e-5
-            else:
-                held["shift"] = torch.zeros(channels, 1, 1).double()
-                held["shift"][channel] = sign * 1e-5
-            both.append(model(batch)[torch.arange(2), targets])
-        weight = (both[0] - both[1]) / 2e-5 / maps[0, 0].numel()
-        expected = expected + weight[:, None, None] * maps[:, channel]
-    torch.testing.assert_close(found, expected.clamp(min=0), rtol=1e-5, atol=1e-8)
-    assert found.max() > 0
+from tests.inspection.tiny import VIT, images, perturbed
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -216,16 +121,3 @@ def test_the_sanity_check_randomises_from_the_head_down_and_leaves_the_model_alo
     blind = sanity(model, batch, edges)
     torch.testing.assert_close(blind.correlation, torch.ones(4, 6))
     assert found.correlation[:, -1].mean() < 0.9
-
-
-@pytest.mark.peers
-def test_gradcam_of_a_convnet_is_captums():
-    captum = pytest.importorskip("captum.attr")
-    model = perturbed(TINY_RESNET, 4).double()
-    batch, targets = images(TINY_RESNET).double(), torch.tensor([2, 0])
-    for number, stage in enumerate(model.backbone.stages):
-        judge = captum.LayerGradCam(model, stage)
-        wanted = judge.attribute(batch, target=targets, relu_attributions=True)[:, 0]
-        assert wanted.any()
-        found = gradcam(model, batch, targets, f"stages.{number}")
-        torch.testing.assert_close(found, wanted.detach(), rtol=1e-9, atol=1e-12)
