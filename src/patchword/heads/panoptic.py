@@ -90,7 +90,8 @@ class PanopticConfig(HeadConfig, ABC):
 
     def among(self, num_classes: int) -> tuple[int, ...]:
         """Return those of so many classes that are things."""
-        return tuple(c for c in range(num_classes) if c in (self.things or range(80)))
+        things = range(80) if self.things is None else self.things
+        return tuple(c for c in range(num_classes) if c in things)
 
     @abstractmethod
     def head(self, backbone: Backbone, num_classes: int) -> PanopticHead: ...
