@@ -123,9 +123,9 @@ def train(
     data and the machine, and printed first.
 
     Args:
-        data: a folder of pictures or of files of them, with masks or depths beside them where
-            every pixel is to be answered; a list (CSV, JSON lines); tar shards; hf:NAME;
-            torchvision:NAME:ROOT; or the embedded set "digits".
+        data: a folder of pictures or of files of them, with masks, depths, boxes or segments
+            beside them where these are to be answered; a list (CSV, JSON lines); tar shards;
+            hf:NAME; torchvision:NAME:ROOT; or the embedded set "digits".
         columns: of a list, where its names do not tell, as in path=file label=breed split=fold.
         task: what to learn, where several things are known of the pictures; auto is the richest.
         out: the run directory; runs/NAME of the data if not said.
@@ -263,14 +263,14 @@ def evaluate(
         data: what to judge on, each set perhaps after the name of a group, as in
             natural=photos/; what the run was trained on if not said.
         protocol: auto is what the task is scored by: topk of classes, multilabel of labels,
-            regression of values, miou of masks, depth of depths. Further ones: calibration, of the
-            model's own answers; corruptions or shifts, of its answers to disturbed pictures; real
-            or variant, against other labels and pictures of its classes; tta, of its answers to
-            several views of each picture; fewshot, linear or knn, of its features; finetune, of
-            the whole model taught each set.
+            regression of values, miou of masks, depth of depths, ap of boxes, pq of segments.
+            Further ones: calibration, of the model's own answers; corruptions or shifts, of its
+            answers to disturbed pictures; real or variant, against other labels and pictures of
+            its classes; tta, of its answers to several views of each picture; fewshot, linear or
+            knn, of its features; finetune, of the whole model taught each set.
         split: of the data; auto is test where there is one, else validation; all is every picture.
         settings: changes to the protocol by path, as in shots=[1,5]; of masks and depths also
-            view.by=windows, view.scales=[0.75,1,1.25] and view.flip=true.
+            view.by=windows, view.scales=[0.75,1,1.25] and view.flip=true; of boxes threshold=0.5.
         out: where to write; the run if not said, nowhere for a model that is no run.
         json: print JSON.
         device: cpu, cuda, mps, or auto.
@@ -294,21 +294,25 @@ def predict(
     *pictures: str,
     top: int = 3,
     views: Sequence[str] = (),
+    threshold: float | None = None,
     out: str | PathLike[str] | None = None,
     json: bool = False,
     device: str = "auto",
 ) -> list[Prediction]:
     """Answer pictures.
 
-    A model that answers every pixel writes a mask (PNG with a palette, the class numbers as they
-    are) or a depth map (PNG of 16 bits) for each picture, and an overlay to look at.
+    A model that answers place by place writes an overlay of each picture to look at, and a mask
+    (PNG with a palette, the class numbers as they are), a depth map (PNG of 16 bits), the ids of
+    segments (COCO's panoptic PNG and JSON), or the boxes of all objects (COCO's JSON of results).
 
     Args:
         run: a run, or a folder or file that holds a model.
         pictures: files, folders and globs.
         top: how many classes to name.
         views: of each picture, averaged at their cost: flip, crops (five), scale=1.2 (closer).
-        out: the folder of masks, depths and overlays; predictions/NAME of the run if not said.
+        threshold: of boxes: the least score that is drawn and named; that at which F1 was best on
+            the held-out pictures if not said. The file of boxes holds all.
+        out: the folder of what is written; predictions/NAME of the run if not said.
         json: print JSON lines.
         device: cpu, cuda, mps, or auto.
     """
@@ -322,6 +326,7 @@ def predict(
             device=device,
             views=views,
             out=None if out is None else Path(out),
+            threshold=threshold,
         )
     )
 

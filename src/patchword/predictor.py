@@ -47,11 +47,17 @@ class Card:
     num_classes: int
     pretraining_head: bool = False
     classes: tuple[str, ...] | None = None  # names, by index
+    ids: tuple[int, ...] = ()  # numbers that the data has for the classes, where it has any
     kind: Kind = "class"  # of the answers
     scale: Scale | None = None  # of values
     preprocessing: Frame
     pixels: Pixels = field(default_factory=Pixels)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes; their numbers where nobody named them."""
+        return self.classes or tuple(map(str, range(self.num_classes)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class Predictor:
         self.model, self.card = model.eval(), card
         self.views = named(views)
         self.average: Average = average
-        self.names = card.classes or tuple(str(i) for i in range(card.num_classes))
+        self.names = card.names
 
     def __call__(self, picture: "Path | str | bytes | Image | Tensor", *, top: int = 5) -> Answer:
         """Answer one picture.

@@ -43,6 +43,8 @@ class Prediction:
     error: str | None = None
     notes: tuple[str, ...] = ()  # what the pixel contract did to the picture
     shares: tuple[float, ...] = ()  # of its pixels, by name, where each was answered
+    boxes: tuple[tuple[float, ...], ...] | None = None  # of objects, each with a name and a
+    # probability: left, top, right, bottom, in pixels; None where none are looked for
     written: tuple[str, ...] = ()  # files: what was answered place by place, and the overlay
 
 

@@ -191,7 +191,7 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
         _lines([_plain(answer) for answer in answers])
     elif any(answer.written for answer in answers):
         table(
-            ("file", "most of it", "written"),
+            ("file", "what is there", "written"),
             [
                 (a.file, *((f"cannot be read: {a.error}", "") if a.error else _places(a)))
                 for a in answers
@@ -214,6 +214,9 @@ def predict(answers: "list[Prediction]", *, as_json: bool) -> int:
 
 
 def _places(answer: "Prediction") -> tuple[str, str]:
+    if answer.boxes is not None:
+        each = ", ".join(f"{name} {count}" for name, count in Counter(answer.names).most_common())
+        return each or "nothing", answer.written[-1]
     shares = zip(answer.names, answer.shares, strict=True)
     return ", ".join(f"{name} {share:.1%}" for name, share in shares), answer.written[0]
 
@@ -233,6 +236,10 @@ def _plain(answer: "Prediction") -> dict[str, Any]:
     if answer.values:
         values = dict(zip(answer.names, answer.values, strict=True))
         return {"file": answer.file, "values": values, **notes}
+    if answer.boxes is not None:
+        rows = zip(answer.names, answer.probabilities, answer.boxes, strict=True)
+        objects = [{"name": n, "score": s, "box": list(box)} for n, s, box in rows]
+        return {"file": answer.file, "objects": objects, "written": list(answer.written), **notes}
     if answer.written:
         shares = dict(zip(answer.names, answer.shares, strict=True))
         return {"file": answer.file, "shares": shares, "written": list(answer.written), **notes}

@@ -8,11 +8,14 @@ import torch
 
 from patchword.data.distort import distorted
 from patchword.data.draw import Address
+from patchword.data.frame import Frame
 from patchword.data.joint import (
     ClassCrop,
     Distort,
     Flip,
+    Joint,
     LargeScale,
+    Part,
     ScaleJitter,
     Sizes,
     jointly,
@@ -31,6 +34,7 @@ TRAININGS = {
         Distort(),
     ),
     "detr": (Flip(), SMALL),
+    "parts": (Part(), ScaleJitter(into=(80, 40)), Flip()),
     "large scale": (Flip(), LargeScale(size=(48, 40))),
 }
 
@@ -236,3 +240,23 @@ def test_each_distortion_comes_half_of_the_time_and_leaves_the_scene_alone():
     same = sum(torch.equal(step(view, row).image, view.image) for row in numbers)
     assert 5 < same < 110  # greys here: only brightness and contrast show, in 3 of 4
     assert step(view, numbers[0]).scene is view.scene
+
+
+def test_a_part_is_cut_out_half_of_the_time():
+    view, step = drawn(), Part(shares=(0.5, 0.75))
+    whole = [step(view, np.array([0.5 + k / 20, 0.1, 0.9, 0.3, 0.4])) for k in range(10)]
+    assert all(each is view for each in whole)
+    found = step(view, np.array([0.2, 0.0, 1.0, 0.999, 0.0]))
+    rows, columns = round(0.5 * 37), round(0.75 * 53)
+    assert found.size == (rows, columns)
+    assert torch.equal(found.image, view.image[:, 37 - rows :, :columns])
+    left = found.scene.objects.masks
+    assert torch.equal(boxes_of(left), found.scene.objects.boxes)
+
+
+def test_parts_come_before_scales():
+    steps = Joint(part=(0.5, 1.0), crop=None).steps(Frame(image_size=(32, 32), within=(64, 32)))
+    assert [type(step) for step in steps] == [Part, ScaleJitter, Flip, Distort]
+    for wrong in ((0.0, 1.0), (0.8, 0.5), (0.5, 1.5)):
+        with pytest.raises(ConfigError, match="joint.part"):
+            Joint(part=wrong)

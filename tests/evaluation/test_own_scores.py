@@ -46,7 +46,7 @@ def own(kind):
 
 
 def test_every_kind_has_its_own_protocol():
-    assert set(evaluation.OWN) == set(get_args(Kind)) - {"objects", "panoptic"}
+    assert set(evaluation.OWN) == set(get_args(Kind))
     assert all(kind in own(kind).wants for kind in evaluation.OWN)
 
 

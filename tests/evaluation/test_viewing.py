@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from patchword.errors import ConfigError
+from patchword.evaluation.looker import reads_any_size
 from patchword.evaluation.tiles import Windows, slide
-from patchword.evaluation.viewing import Viewer, Viewing, reads_any_size
+from patchword.evaluation.viewing import Viewer, Viewing
 from patchword.factory import build, describe
 from patchword.predictor import normalise
 

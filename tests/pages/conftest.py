@@ -74,6 +74,14 @@ def report(names=("cat", "dog", HOSTILE), mistakes=2, side=8):
             ClassRow(name=name, count=9 * i, recall=1 - i / k, precision=float("nan"))
             for i, name in enumerate(names)
         ),
+        recalls=(
+            Chart(
+                title="Precision by recall",
+                x_label="recall",
+                y_label="precision",
+                series=(Series(name=names[-1], x=(0.0, 0.5), y=(1.0, 0.5)),),
+            ),
+        ),
         mistakes=tuple(
             Mistake(
                 picture=picture(side, side, seed=i),
@@ -86,6 +94,7 @@ def report(names=("cat", "dog", HOSTILE), mistakes=2, side=8):
         ),
         scenes=Scenes(
             score="mIoU",
+            reading=names[-1],
             worst=(shown(names[-1], side), shown("b.png", side, score=float("nan"))),
             best=(shown("c.png", side),),
             legend=tuple(Coloured(name=name, colour="#d0a040") for name in names),

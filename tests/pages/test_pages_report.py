@@ -105,7 +105,8 @@ def test_every_part_can_be_missing(make_report, part):
 
 def test_classes_of_pixels_have_an_iou(make_report):
     plain = make_report(names=("cat", "dog", "owl"))
-    rows = tuple(replace(row, iou=0.125) for row in plain.per_class)
+    measures = {"counted": "pixels", "measures": (("IoU", 0.125),)}
+    rows = tuple(replace(row, **measures) for row in plain.per_class)
     text = render_report(replace(plain, per_class=rows))
     check(text)
     assert text.count("12.5 %") == 3 and ">Pixels<" in text and ">Images<" not in text

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.cells import tiny_heads
 from tests.training.runs import FAST, ONE_THREAD
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Small heads, smaller still."""
+    with tiny_heads():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ Ids of categories may have gaps: classes are numbered in the order of the traini
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -189,7 +190,7 @@ def open_coco(root: Path, files: Mapping[str, Path], pixels: Pixels, *, seed: in
             notes += _flat(listed)
             targets = Targets(names, _rarest(listed, ids), "objects")
             sources[split] = CocoSource(root, listed, ids, targets, pixels)
-    return data_of(root, sources, notes, seed=seed)
+    return replace(data_of(root, sources, notes, seed=seed), ids=tuple(ids))
 
 
 def _read(file: Path) -> Json:

@@ -39,6 +39,7 @@ class Stream(IntEnum):
     SCENE_SIZES = 32
     LARGE_SCALE = 33
     DISTORT = 34
+    SCENE_PART = 35
 
 
 class Address(NamedTuple):

@@ -124,6 +124,26 @@ class ClassCrop(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part(Step):
+    """Cut a part out of the picture, half of the time; of what size does not depend on its own."""
+
+    shares: tuple[float, float] = (0.5, 1.0)  # of the picture's sides, each drawn by itself
+    stream: ClassVar[Stream] = Stream.SCENE_PART
+    draws: ClassVar[int] = 5
+
+    def __call__(self, view: View, drawn: Row) -> View:
+        if drawn[0] >= 0.5:
+            return view
+        rows, columns = (
+            max(1, round(side * _between(draw, self.shares)))
+            for draw, side in zip(drawn[1:3], view.size, strict=True)
+        )
+        top = _whole(drawn[3], 0, view.size[0] - rows)
+        left = _whole(drawn[4], 0, view.size[1] - columns)
+        return cut(view, top, left, (rows, columns))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sizes(Step):
     """Resize the shorter side to one of several sizes, half of the time after a crop, as DETR."""
 
@@ -218,6 +238,8 @@ class Joint:
     # `within`; None: pictures keep their size
     crop: float | None = 0.75  # share of a window of the frame's size that one class may have;
     # None: no window is cut
+    part: tuple[float, float] | None = None  # shares of the sides that are cut out first, half of
+    # the time
     flip: float = 0.5  # probability
     distort: Distort | None = Distort()
     sizes: Sizes | None = None  # in the place of scale and crop
@@ -227,6 +249,8 @@ class Joint:
         low, high = self.scale or (1.0, 1.0)
         if not 0 < low <= high:
             raise ConfigError(f"joint.scale is {self.scale}; wanted: (low, high), above 0")
+        if not 0 < (self.part or (1, 1))[0] <= (self.part or (1, 1))[1] <= 1:
+            raise ConfigError(f"joint.part is {self.part}; wanted: (low, high), shares above 0")
         if not 0 <= self.flip <= 1 or not 0 < (self.crop or 1) <= 1:
             raise ConfigError(
                 f"joint.flip is {self.flip}, crop {self.crop}; wanted: a probability, and a share "
@@ -250,4 +274,6 @@ class Joint:
             steps.insert(0, ClassCrop(size=into.image_size, largest=self.crop, fill=colour))
         if self.scale is not None:
             steps.insert(0, ScaleJitter(into=into.within, ratio=self.scale))
+        if self.part is not None:
+            steps.insert(0, Part(shares=self.part))
         return tuple(step for step in steps if step is not None)

@@ -114,7 +114,7 @@ def open_lists(files: dict[str, Path], columns: Columns, pixels: Pixels, *, seed
     name = train.stem if own else root.name
     if len(sources) == 1:
         return divided(name, sources["train"], seed=seed, notes=notes)
-    return Data(name=name, notes=tuple(notes), **sources)
+    return Data(name=name, notes=tuple(notes), ids=(), **sources)
 
 
 def sort(

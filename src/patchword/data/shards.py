@@ -187,7 +187,7 @@ def open_shards(
     }
     if len(sources) == 1:
         return divided(name, sources["train"], seed=seed, notes=notes)
-    return Data(name=name, notes=notes, **sources)
+    return Data(name=name, notes=notes, ids=(), **sources)
 
 
 def samples(shard: Path, number: int, faults: list[Fault]) -> Iterator[Sample]:

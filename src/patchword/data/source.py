@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -241,11 +241,9 @@ def cache(source: Source, *, limit: int = CACHE_BYTES) -> Source:
         except ImageError as error:
             broken[index] = str(error)
             continue
-        if images is None:
-            if image.numel() * len(source) > limit:
-                return source
+        if images is None and image.numel() * len(source) <= limit:
             images = torch.zeros((len(source), *image.shape), dtype=torch.uint8)
-        if image.shape != images.shape[1:]:
+        if images is None or image.shape != images.shape[1:]:
             return source
         images[index] = image
     return source if images is None else CachedSource(source, images, broken)
@@ -259,7 +257,8 @@ class Data:
     train: Source
     validation: Source | None = None
     test: Source | None = None
-    notes: tuple[str, ...] = field(default=())  # what was assumed or ignored, a sentence each
+    notes: tuple[str, ...] = ()  # what was assumed or ignored, a sentence each
+    ids: tuple[int, ...] = ()  # numbers that its files have for the classes, where they have any
 
 
 def divided(name: str, whole: Source, *, seed: int, notes: Sequence[str] = ()) -> Data:

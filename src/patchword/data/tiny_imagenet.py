@@ -62,4 +62,4 @@ def open_tiny_imagenet(root: Path, pixels: Pixels) -> Data:
     }
     unlabelled = ("test: left out, since its pictures have no labels",)
     notes = note([*faults, *wrong], len(train) + len(lines)) + unlabelled * (root / "test").is_dir()
-    return Data(name=root.name, notes=notes, **sources)
+    return Data(name=root.name, notes=notes, ids=(), **sources)

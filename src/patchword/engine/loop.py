@@ -203,7 +203,7 @@ def evaluation(
     state.task.eval()
     with nullcontext() if state.average is None else state.average.applied():
         scores = evaluate()
-    if state.best is None or scores["score"] > state.best:
+    if state.best is None or not scores["score"] <= state.best:  # a best that is no number goes
         state.best, state.stale = scores["score"], 0
         run.save_best(state.weights(), {"step": state.step, **scores})
     else:

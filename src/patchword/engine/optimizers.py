@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
 from typing import Literal, TypeAlias
 
 import torch
@@ -29,10 +31,12 @@ class Optim:
     clip: float | None = None  # largest norm of the gradient
     layer_decay: float = 1.0  # each part of the spine learns at this times the rate of the next
     head_lr: float = 1.0  # what stands behind the spine learns at this times the rate
+    rates: tuple[tuple[str, float], ...] = ()  # factors on the rate of parameters whose names fit
+    # a pattern, as in ("*.offsets.*", 0.1)
 
     def __post_init__(self) -> None:
-        if not self.head_lr > 0:
-            raise ConfigError(f"head_lr is {self.head_lr}; wanted: above 0")
+        if not min([self.head_lr, *(by for _, by in self.rates)]) > 0:
+            raise ConfigError(f"head_lr is {self.head_lr}, rates {self.rates}; wanted: above 0")
         if self.sharpness < 0:
             raise ConfigError(f"sharpness is {self.sharpness}; wanted: 0 or more")
         if self.name.startswith("schedule_free") and not 0 < self.momentum < 1:
@@ -75,6 +79,7 @@ def groups(
     layer_decay: float,
     *,
     head_lr: float = 1.0,
+    rates: Sequence[tuple[str, float]] = (),
 ) -> list[dict[str, object]]:
     """Sort a model's parameters by weight decay, share of the rate, and being hidden matrices.
 
@@ -87,6 +92,7 @@ def groups(
         weight_decay: of the weights that decay.
         layer_decay: factor on the rate per part, counted from the last.
         head_lr: factor on the rate of what stands behind the spine.
+        rates: patterns of names, and the factor on the rate of parameters that fit.
     """
     parts = list(spine)
     depth = {id(p): len(parts) - 1 - i for i, part in enumerate(parts) for p in part.parameters()}
@@ -97,11 +103,12 @@ def groups(
     }
     hidden = {id(p) for part in parts[1:] for p in part.parameters() if p.ndim == 2}
     sorted_: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = weight_decay if id(parameter) in decays else 0.0
             place = depth.get(id(parameter))
             share = head_lr if place is None else layer_decay**place
+            share *= prod(by for pattern, by in rates if fnmatchcase(name, pattern))
             matrix = id(parameter) in hidden & decays
             sorted_.setdefault((decay, share, matrix), []).append(parameter)
     return [
@@ -114,7 +121,14 @@ def optimizer(
     optim: Optim, model: nn.Module, spine: Iterable[nn.Module], batch_size: int
 ) -> Optimizer:
     """Make an optimizer over a model's parameters; each group's `peak` is its highest rate."""
-    parameters = groups(model, spine, optim.weight_decay, optim.layer_decay, head_lr=optim.head_lr)
+    parameters = groups(
+        model,
+        spine,
+        optim.weight_decay,
+        optim.layer_decay,
+        head_lr=optim.head_lr,
+        rates=optim.rates,
+    )
     peak = optim.peak(batch_size)
     for group in parameters:
         group["peak"] = group["lr"] = peak * float(str(group.pop("share")))

@@ -18,6 +18,8 @@ OWN: "Mapping[Kind, str]" = {
     "values": "regression",
     "mask": "miou",
     "depth": "depth",
+    "objects": "ap",
+    "panoptic": "pq",
 }
 """What a task is scored by, while it is learnt and after, by what the model answers."""
 

@@ -157,6 +157,27 @@ class Detection:
                         scores[:, :, label, area, number] = curves[2]
         return AveragePrecision(precision=precision, recall=recall, scores=scores)
 
+    def operating_point(self) -> tuple[float, float]:
+        """Return the score from which answers are best kept, and their F1 at an overlap of half.
+
+        All answers count alike, whatever their class. Without a right one, nothing is kept.
+        """
+        matches = [match for some in self.matches for match in some]
+        objects = sum(int(match.objects[0]) for match in matches)
+        scores = np.concatenate([np.empty(0), *(match.scores for match in matches)])
+        order = np.argsort(-scores, kind="stable")
+        hit, ignored = (
+            np.concatenate([np.empty(0, bool), *(part[0, 0] for part in parts)])[order]
+            for parts in ([m.hit for m in matches], [m.ignored for m in matches])
+        )
+        right, wrong = np.cumsum(hit & ~ignored), np.cumsum(~hit & ~ignored)
+        if not len(order) or not right[-1]:
+            return 1.0, 0.0 if objects else float("nan")
+        f1 = 2 * right / np.maximum(right + wrong + objects, 1)
+        together = np.append(scores[order][1:] == scores[order][:-1], False)
+        best = int(np.argmax(np.where(together, -1, f1)))
+        return float(scores[order][best]), float(f1[best])
+
 
 def box_iou(
     found: Float64[np.ndarray, "d 4"],

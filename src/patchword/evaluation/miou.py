@@ -17,8 +17,9 @@ from patchword.data import Kind, Source
 from patchword.data.scene import VOID
 from patchword.errors import DataError, ShapeError
 from patchword.evaluation.answers import relabelled
+from patchword.evaluation.looker import Seen
 from patchword.evaluation.protocol import ClassScore, Finding, Judged, Protocol, Score
-from patchword.evaluation.viewing import Seen, Viewer, Viewing
+from patchword.evaluation.viewing import Viewer, Viewing
 from patchword.predictor import Card
 
 
@@ -151,6 +152,7 @@ class Overlap(Protocol):
             notes=(f"pictures were seen {subject.words(source, self.view)}",),
             unreadable=tuple(unreadable),
             per_class=per_class(total),
+            counted="pixels",
             pictures=tuple(pictures),
             confusion=total.counts,
         )
@@ -173,7 +175,7 @@ class Overlap(Protocol):
 
 def scores_of(found: MeanIoU, loss: float, card: Card) -> tuple[Score, ...]:
     """Return what tables and logs show: of all, then the IoU of each class."""
-    names = card.classes or tuple(map(str, range(len(found.iou))))
+    names = card.names
     return (
         Score(name="mIoU", value=found.mean_iou),
         Score(name="pixel accuracy", value=found.all_accuracy),
@@ -193,7 +195,10 @@ def per_class(counted: Confusion) -> tuple[ClassScore, ...]:
     hits, answered = counts.diagonal().astype(np.float64), counts.sum(axis=0)
     precision = _shares(hits, answered)
     rows = (counts.sum(axis=1), found.accuracy, precision, found.iou)
-    return tuple(map(ClassScore, *(row.tolist() for row in rows)))
+    return tuple(
+        ClassScore(count, recall, precise, (("IoU", iou),))
+        for count, recall, precise, iou in zip(*(row.tolist() for row in rows), strict=True)
+    )
 
 
 PROTOCOL = Overlap()

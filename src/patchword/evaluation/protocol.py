@@ -57,10 +57,19 @@ class Bin:
 class ClassScore:
     """How a class, or a label, fared."""
 
-    count: int  # pictures that have it, or pixels
+    count: int  # pictures that have it; or pixels, objects, segments
     recall: float  # nan where no picture has it
     precision: float  # nan where it was never answered
-    iou: float | None = None  # of pixels; None where whole pictures are classified
+    measures: tuple[tuple[str, float], ...] = ()  # further ones, by name, of all classes alike
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How precise answers are that are needed to reach a recall; shares, nan where it is not."""
+
+    name: str
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +85,14 @@ class Finding:
     unreadable: tuple[str, ...] = ()  # why pictures were not scored
     reliability: tuple[Bin, ...] = ()
     per_class: tuple[ClassScore, ...] = field(default=(), repr=False)
+    counted: Literal["images", "pixels", "objects", "segments"] = "images"  # what these count
+    curves: tuple[Curve, ...] = field(default=(), repr=False)
     pictures: tuple[tuple[int, float], ...] = field(default=(), repr=False)
-    """Each scored picture's number in the source and its own main score, where it has one."""
+    """Each scored picture's number in the source and its own score, where it has one."""
+    ranked: str = ""  # what that score is called; the main one's name if ""
     confusion: NDArray[np.int64] | None = field(default=None, repr=False)
-    """Rows: truth, columns: answers, both as the model numbers its classes, where it answers."""
+    """Rows: truth, columns: answers, both as the model numbers its classes, where it answers; of
+    what may be nothing, a row and a column more."""
 
     def __getitem__(self, name: str) -> Score:
         """Return the first score of a name.

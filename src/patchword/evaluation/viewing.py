@@ -6,7 +6,7 @@ or through windows; what is answered is brought back to the picture's own size.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from patchword.data import Source
 from patchword.data.frame import resize, seen_size
-from patchword.data.scene import Scene
-from patchword.errors import ConfigError, ImageError, ShapeError
+from patchword.errors import ConfigError, ImageError
+from patchword.evaluation.looker import Looker
 from patchword.evaluation.tiles import (
     Scores,
     Size,
@@ -28,7 +28,6 @@ from patchword.evaluation.tiles import (
     sliding,
     whole,
 )
-from patchword.factory import build
 from patchword.heads.dense import Dense
 from patchword.predictor import Card, normalise
 
@@ -59,15 +58,7 @@ class Viewing:
         return self.scales == (1.0,) and not self.flip
 
 
-class Seen(NamedTuple):
-    """A picture of a source, and what is known of it."""
-
-    number: int  # in the source
-    picture: UInt8[Tensor, "c h w"]
-    scene: Scene
-
-
-class Viewer:
+class Viewer(Looker):
     """A dense model at work on pictures of any sizes.
 
     Args:
@@ -79,8 +70,8 @@ class Viewer:
     def __init__(
         self, model: Dense, card: Card, say: Callable[[str], None] = lambda line: None
     ) -> None:
-        self.model, self.card, self.say = model.eval(), card, say
-        self.free = reads_any_size(card)
+        super().__init__(card, say)
+        self.model = model.eval()
 
     @property
     def window(self) -> Size:
@@ -160,15 +151,6 @@ class Viewer:
         """Return what is answered of the depth of each pixel of a picture."""
         return torch.cat([part[0, 0].float().cpu() for _, part in self.parts(picture, how)])
 
-    def scenes(self, source: Source) -> Iterator[Seen | str]:
-        """Read every picture of a source and its scene; of one that cannot be read, say why."""
-        for index in range(len(source)):
-            self.say(f"picture {index + 1:,} of {len(source):,}")
-            try:
-                yield Seen(index, source.read(index), source.scene(index))
-            except ImageError as error:
-                yield str(error)
-
     def words(self, source: Source, how: Viewing) -> str:
         """Say how the pictures of a source are seen, by the size of the first that can be read."""
         base = self.card.preprocessing
@@ -184,16 +166,3 @@ class Viewer:
             looks += ", mirrored as well" if how.flip else ""
             return seen + (f"through windows of {rows}x{columns}" if windows else "whole") + looks
         return "nothing can be seen"
-
-
-def reads_any_size(card: Card) -> bool:
-    """Tell whether a model reads pictures of other sizes than it was made for."""
-    rows, columns = card.preprocessing.image_size
-    channels = len(card.preprocessing.mean)
-    with torch.device("meta"):
-        model = build(card).eval()
-        try:
-            model(torch.empty(1, channels, 2 * rows + 1, 3 * columns + 1))
-        except ShapeError:
-            return False
-    return True

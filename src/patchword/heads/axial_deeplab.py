@@ -73,9 +73,17 @@ class AxialDeepLabConfig(PanopticConfig):
 
 
 AT_16: dict[str, Any] = {"image_size": (640, 640), "output_stride": 16, "deep_stem": True}
+SMALL = AxialDeepLabConfig(
+    semantic=Decoding(channels=128, context=128),
+    instance=Decoding(channels=64, context=128, low=(16, 32)),
+    semantic_channels=128,
+    window=21,
+)
 
 VARIANTS = {
     "axial_deeplab": Design(head=AxialDeepLabConfig(), num_classes=133),
+    "axial_deeplab_small": Design(head=SMALL, num_classes=133),  # ours, for small machines
+    "axial_deeplab_small_mit_b0": Design(head=SMALL, backbone="mit_b0", num_classes=133),
     "axial_deeplab_s": Design(
         head=AxialDeepLabConfig(),
         backbone="axial50s",

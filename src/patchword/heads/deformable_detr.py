@@ -65,6 +65,15 @@ PLAIN = DeformableDETRConfig()
 SINGLE = DeformableDETRConfig(num_levels=1)
 REFINED = DeformableDETRConfig(refine=True)
 TWO_STAGE = DeformableDETRConfig(refine=True, two_stage=True)
+SMALL = DeformableDETRConfig(
+    embed_dim=128,
+    depth=(3, 3),
+    mlp_dim=512,
+    num_queries=100,
+    refine=True,
+    two_stage=True,
+    drop_rate=0.0,
+)
 DILATED: dict[str, Any] = {"dilated": True}
 COCO = 91  # its largest number of a class, and 1
 
@@ -73,6 +82,7 @@ VARIANTS = {
     "deformable_detr_single_scale": Design(head=SINGLE, num_classes=COCO),
     "deformable_detr_refine": Design(head=REFINED, num_classes=COCO),
     "deformable_detr_two_stage": Design(head=TWO_STAGE, num_classes=COCO),
+    "deformable_detr_small": Design(head=SMALL, num_classes=COCO),  # ours, for small machines
     "deformable_detr_resnet50": Design(head=PLAIN, backbone="resnet50", num_classes=COCO),
     "deformable_detr_single_scale_resnet50": Design(
         head=SINGLE, backbone="resnet50", num_classes=COCO
@@ -87,6 +97,7 @@ VARIANTS = {
     "deformable_detr_swin_tiny": Design(
         head=PLAIN, backbone="swin_tiny_patch4_window7_224", num_classes=COCO
     ),
+    "deformable_detr_small_mit_b0": Design(head=SMALL, backbone="mit_b0", num_classes=COCO),
 }
 
 README = "README of Deformable-DETR"

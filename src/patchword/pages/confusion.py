@@ -20,6 +20,7 @@ class Confusion:
 
     names: tuple[str, ...]
     counts: Integer[np.ndarray, "k k"]
+    note: str = ""  # a sentence on how it is read, beside the usual ones
 
     def __post_init__(self) -> None:
         if self.counts.shape != (len(self.names),) * 2:

@@ -47,7 +47,8 @@ class ClassRow:
     count: int
     recall: float
     precision: float
-    iou: float | None = None  # of pixels, which `count` then counts
+    counted: str = "images"  # what `count` counts
+    measures: tuple[tuple[str, float], ...] = ()  # further ones, by name, of all classes alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ class Scenes:
     """Pictures that were answered place by place; `score` names what they are ranked by."""
 
     score: str
+    reading: str  # a sentence on how they are read
     worst: tuple[Shown, ...]
     best: tuple[Shown, ...]
     legend: tuple[Coloured, ...] = ()
@@ -126,6 +128,7 @@ class Report:
     curves: tuple[Chart, ...] = ()
     confusion: Confusion | None = None
     per_class: tuple[ClassRow, ...] = ()
+    recalls: tuple[Chart, ...] = ()  # precision by recall
     mistakes: tuple[Mistake, ...] = ()
     scenes: Scenes | None = None
     attention: tuple[Attended, ...] = ()

@@ -14,6 +14,7 @@ from patchword.pages.maps import pooled
 from patchword.pages.report import Facts, Figure
 from patchword.portrait.attention import layers
 from patchword.portrait.pictures import Picture, named, telling
+from patchword.portrait.places import alone, answers_places, inspect_places
 from patchword.portrait.sections import Look, sections
 from patchword.portrait.sight import Sitter, sight, sitter
 from patchword.predictor import normalise
@@ -35,8 +36,12 @@ def inspect(
     """Look inside a model, and write what is there into a page.
 
     Raises:
-        ConfigError: no pictures are named, and the model does not say what it was trained on.
+        ConfigError: no pictures are named, and the model does not say what it was trained on; or
+            what is asked for is of classifiers, and the model is none.
     """
+    if answers_places(run):
+        alone(run, against, checks=checks)
+        return inspect_places(run, patterns, out=out, device=device)
     began = time.perf_counter()
     sitters = [sitter(each, device) for each in (run, against) if each is not None]
     data = sitters[0].data

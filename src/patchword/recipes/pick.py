@@ -43,7 +43,18 @@ SMALL = 64  # pixels; pictures up to here are read as they are
 SCENES: Mapping[Kind, Way] = {
     "mask": Way("segformer_b0", {True: "segformer", False: "segmenter"}),
     "depth": Way("dpt_mit_b0", {True: "dpt", False: "dpt"}),
+    "objects": Way(
+        "deformable_detr_small_mit_b0",
+        {True: "deformable_detr_small", False: "deformable_detr_small"},
+        "tiny_detect",
+    ),
+    "panoptic": Way(
+        "axial_deeplab_small_mit_b0",
+        {True: "axial_deeplab_small", False: "axial_deeplab_small"},
+        "tiny_panoptic",
+    ),
 }
+WHOLE: tuple[Kind, ...] = ("objects", "panoptic")  # what whole pictures are needed to tell
 STEP = 32  # pixels, of which windows are multiples
 WINDOW, WINDOW_ON_GPU, WINDOW_IN_HASTE = 256, 512, 160  # sides of windows at most
 HASTE = 5.0  # minutes below which windows are small
@@ -75,11 +86,18 @@ def _pick_scenes(found: Found, way: Way) -> Pick:
     most = WINDOW_ON_GPU if found.accelerator else WINDOW
     if not found.accelerator and (found.minutes or HASTE) < HASTE:
         most = WINDOW_IN_HASTE
-    shorter = min(min(found.size), 2 * most)
+    whole = found.kind in WHOLE
+    shorter = min(min(found.size), most if whole else 2 * most)
     side = max(min(shorter, most) // STEP * STEP, STEP)
+    shorter = side if whole else shorter
     machine = "a GPU" if found.accelerator else "no GPU"
+    how = (
+        "pictures are seen whole, their shorter side made"
+        if whole
+        else "windows are cut from pictures whose shorter side is made"
+    )
     why = (
         f"{found.pictures:,} pictures of {found.size[0]}x{found.size[1]} pixels and {machine}: "
-        f"windows are cut from pictures whose shorter side is made {shorter}"
+        f"{how} {shorter}"
     )
     return Pick(way.model, (side, side), way.recipe, (why,), within=(LONG * shorter, shorter))

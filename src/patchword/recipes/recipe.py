@@ -11,8 +11,11 @@ from patchword.engine.optimizers import Optim
 from patchword.engine.schedule import Schedule
 from patchword.errors import ConfigError
 from patchword.tasks.depth import DepthLoss
+from patchword.tasks.detect import Detection
 from patchword.tasks.distill import Distillation
+from patchword.tasks.panoptic import BottomUp
 from patchword.tasks.segment import Segmentation
+from patchword.tasks.slots import SlotLoss
 
 ClassLoss: TypeAlias = Literal["cross_entropy", "binary", "symmetric", "bootstrapping"]
 PLAIN = {"class_weights": "none", "distillation": None}
@@ -67,6 +70,9 @@ class Recipe:
     them and ever after; null: they keep their size."""
     segmentation: Segmentation = field(default_factory=Segmentation)  # what classes of pixels cost
     depth: DepthLoss = field(default_factory=DepthLoss)  # what depths cost
+    detection: Detection = field(default_factory=Detection)  # what objects cost
+    bottom_up: BottomUp = field(default_factory=BottomUp)  # what segments cost, by their centres
+    slots: SlotLoss = field(default_factory=SlotLoss)  # or by masks of slots
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "repeats"):

@@ -18,12 +18,12 @@ from patchword.factory import build, config, describe, regularised, sides, with_
 from patchword.predictor import Card
 from patchword.recipes.pick import Found, Pick, pick
 from patchword.recipes.recipe import Recipe
+from patchword.training.headed import fresh_norms, whole
 from patchword.training.little import noted
 from patchword.training.objectives import fitting
 from patchword.training.pixelwise import named, pixelwise
 from patchword.training.prescribe import prescribed
 from patchword.training.pseudo import Labelled, self_taught
-from patchword.training.scenes import learnable
 from patchword.training.settings import Request, contract
 from patchword.training.start import Start, adapted, restored
 from patchword.training.targets import scale_of
@@ -80,13 +80,15 @@ def choose(request: Request) -> Chosen:
     recipe, changes = fitting(data.train, recipe)
     workers = _workers(request, found, data)
     card, start = _described(request, picked, pixels, data, recipe, start)
+    card, recipe, fitted = whole(card, recipe)
+    fitted = fitted if start is not None else (*fitted, *fresh_norms(card))
     tried(card)
     resized(card, recipe)
     teacher, taught = _teacher(request, recipe, data, pixels.channels)
     words = (*taught, *noted(data, recipe))
     data, labelled = self_taught(request, recipe, data, pixels)
     words = (*words, *(labelled.words if labelled else ()))
-    reasons = (*data.notes, *left, *held, *reasons, *changes, *words)
+    reasons = (*data.notes, *left, *held, *reasons, *changes, *fitted, *words)
     return Chosen(data, census, card, recipe, workers, reasons, teacher, start, labelled)
 
 
@@ -115,7 +117,7 @@ def _described(
     else:
         start = adapted(start, request, source)
         card = start.card
-    card = replace(card, kind=source.kind, scale=scale_of(source), pixels=pixels)
+    card = replace(card, kind=source.kind, scale=scale_of(source), ids=data.ids, pixels=pixels)
     return _regularised(card, recipe), start
 
 
@@ -133,16 +135,8 @@ def _channels(request: Request, pixels: Pixels, census: Census, start: Start | N
 
 
 def opened(request: Request, pixels: Pixels) -> Data:
-    """Open the data of a request.
-
-    Raises:
-        DataError: as `open_data`.
-        ConfigError: nothing learns yet what is known of its pictures.
-    """
-    data = open_data(request.place, pixels=pixels, seed=request.views, columns=request.columns)
-    if data.train.kind in KINDS:
-        learnable(data.train.kind, data.name)
-    return data
+    """Open the data of a request; errors as `open_data`."""
+    return open_data(request.place, pixels=pixels, seed=request.views, columns=request.columns)
 
 
 def labelled_only(request: Request) -> None:

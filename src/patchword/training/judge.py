@@ -185,6 +185,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "scores": [_known(asdict(score)) for score in finding.scores],
         "reliability": [_known(asdict(each)) for each in finding.reliability],
+        "curves": [_known(asdict(each)) for each in finding.curves],
         "notes": list(finding.notes),
         "unreadable": list(finding.unreadable),
     }
@@ -192,7 +193,13 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
     """Write numbers that are none as JSON has it."""
-    return {k: None if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
+
+    def written(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [written(each) for each in value]
+        return None if isinstance(value, float) and isnan(value) else value
+
+    return {key: written(value) for key, value in values.items()}
 
 
 def data_of(data: Judged) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """The page of a run's evaluations, made of what `evaluation.json` keeps."""
 
 import json
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from patchword.pages.evaluation import Cell, EvaluationPage, Grid, Section, write_evaluation
 from patchword.pages.figures import Chart, Series
+from patchword.training.worded import DRAWN, RECALLS
 
 LEADS = {
     "topk": "How often the model's own answers are right.",
@@ -33,6 +35,11 @@ LEADS = {
     "in common of what either has, mIoU its mean over the classes.",
     "depth": "How far depths are off, at the maps' own resolution; delta1 is the share of pixels "
     "within a factor of 1.25, AbsRel the mean error by the truth.",
+    "ap": "How well objects are found: AP is the mean precision over all recalls, over overlaps "
+    "from 0.5 to 0.95 and over classes, AP50 and AP75 that at one overlap; s, m and l are areas "
+    "up to 32 and 96 pixels square and above; AR is the recall that so many answers reach.",
+    "pq": "How well pictures are parted: PQ is SQ, the mean overlap of the segments that were "
+    "recognised, by RQ, how well they were; means are over classes.",
     "shifts": "Accuracy on pictures that were moved or resized.",
 }
 MADE = ("command", "date", "processor", "gpu", "libraries")
@@ -61,7 +68,10 @@ def section(found: dict[str, Any]) -> Section:
         title=f"{found['protocol']} on {', '.join(f['data'] for f in findings)}",
         lead=LEADS.get(found["protocol"], "What the protocol found."),
         grids=tuple(grid(each, coloured=coloured) for each in (*findings, *means)),
-        charts=tuple(plot(each) for each in findings if each["reliability"]),
+        charts=(
+            *(plot(each) for each in findings if each["reliability"]),
+            *(recalls(each) for each in findings if each.get("curves")),
+        ),
         notes=tuple(notes),
         settings=json.dumps(repeat, indent=2),
     )
@@ -112,3 +122,22 @@ def plot(finding: dict[str, Any]) -> Chart:
         caption="Share of right answers among pictures that the model was about equally sure of. "
         "Below the straight line it is surer than it should be, above it less sure.",
     )
+
+
+def recalls(finding: dict[str, Any]) -> Chart:
+    """Draw how precise answers are that are needed to reach a recall: the first few curves."""
+    return Chart(
+        title=f"Precision by recall on {finding['data']}",
+        x_label="recall, %",
+        y_label="precision, %",
+        series=tuple(
+            Series(name=each["name"], x=percent(each["recall"]), y=percent(each["precision"]))
+            for each in finding["curves"][:DRAWN]
+        ),
+        caption=RECALLS,
+    )
+
+
+def percent(values: list[float | None]) -> tuple[float, ...]:
+    """Return shares in percent; what is none is not a number."""
+    return tuple(nan if value is None else 100 * value for value in values)

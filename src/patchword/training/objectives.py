@@ -7,9 +7,10 @@ from typing import TypeAlias
 from patchword.data import Source
 from patchword.data.scenes import KINDS
 from patchword.errors import ConfigError
-from patchword.factory import Model, as_dense
+from patchword.factory import Model
 from patchword.heads.classify import Classifier
 from patchword.predictor import Card
+from patchword.recipes.pick import SCENES
 from patchword.recipes.recipe import ClassLoss, Recipe
 from patchword.tasks.binary import Binary
 from patchword.tasks.bootstrapping import Bootstrapping
@@ -32,7 +33,7 @@ CLASSES: dict[ClassLoss, Callable[[Classifier], Supervised]] = {
 def objective(model: Model, card: Card, recipe: Recipe) -> Objective:
     """Put the objective around a network that its card's answers are learnt by."""
     if not isinstance(model, Classifier):
-        return LEARNT[card.kind].task(as_dense(model), recipe)
+        return LEARNT[card.kind].task(model, recipe)
     if recipe.distillation is not None:
         return Distill(model, recipe.distillation)
     if card.kind == "labels":
@@ -51,9 +52,10 @@ def fitting(source: Source, recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     """
     if (source.kind in KINDS) != (recipe.joint is not None):
         wanted = "place by place" if recipe.joint is None else "of whole pictures"
+        other = SCENES[source.kind].recipe if source.kind in SCENES else "tiny"
         raise ConfigError(
             f"the recipe {recipe.name} does not learn what this data says {wanted}; leave --recipe "
-            f"out, or name one such as {'tiny_scenes' if recipe.joint is None else 'tiny'}"
+            f"out, or name one such as {other}"
         )
     if source.kind in KINDS:
         return recipe, ()

@@ -1,5 +1,7 @@
 """Scenes as a report and an answer show them: what is true and what was answered, in colours."""
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
@@ -7,52 +9,88 @@ from torch import Tensor
 
 from patchword.data import Source
 from patchword.data.scene import VOID, Scene
+from patchword.evaluation.looker import Parter, Seen, Spotter
 from patchword.evaluation.protocol import Finding
-from patchword.evaluation.viewing import Seen, Viewer, Viewing
+from patchword.evaluation.viewing import Viewer, Viewing
 from patchword.factory import metric
 from patchword.pages.overlays import coloured_depth, overlay, palette
 from patchword.pages.report import Coloured, Scenes, Shown
+from patchword.training.drawn import (
+    kept,
+    numbers_of,
+    parted,
+    small_boxes,
+    small_truth,
+    true_parts,
+)
 
 WORST, BEST = 9, 3
+MANY = 30  # classes from which a legend names those alone that are there
+READINGS = {
+    "mask": "What nobody labelled is dark.",
+    "depth": "The lighter, the nearer; each picture has a scale of its own, and black is unknown.",
+    "objects": "Boxes have the colours of their classes; answers are drawn from a score of {:.2g} "
+    "on, crowds are left out.",
+    "panoptic": "Segments have shades of their classes' colours; what is in none is dark.",
+}
 Colours = UInt8[np.ndarray, "h w 3"]
+OfScenes: TypeAlias = Viewer | Spotter | Parter
 
 
-def pictured(viewer: Viewer, source: Source, found: Finding) -> Scenes:
+def pictured(subject: OfScenes, source: Source, found: Finding) -> Scenes:
     """Return the pictures that were answered worst, the worst first, then the best ones."""
     ranked = sorted(found.pictures, key=lambda pair: pair[1])
     worst = ranked[:WORST]
     best = [pair for pair in ranked[: -BEST - 1 : -1] if pair not in worst]
-    how = Viewing()
+    least = found["threshold"].value if isinstance(subject, Spotter) else 0.0
     return Scenes(
-        score=found.scores[0].name,
-        worst=tuple(shown(viewer, source, index, score, how) for index, score in worst),
-        best=tuple(shown(viewer, source, index, score, how) for index, score in best),
-        legend=legend(viewer),
+        score=found.ranked or found.scores[0].name,
+        reading=READINGS[subject.card.kind].format(least),
+        worst=tuple(shown(subject, source, *one, least) for one in worst),
+        best=tuple(shown(subject, source, *one, least) for one in best),
+        legend=legend(subject, source, found),
     )
 
 
-def legend(viewer: Viewer) -> tuple[Coloured, ...]:
-    """Name the colours of classes; depths have a scale."""
-    if viewer.card.kind != "mask":
+def legend(subject: OfScenes, source: Source, found: Finding) -> tuple[Coloured, ...]:
+    """Name the colours of classes, those that are there where there are many; depths have none."""
+    if subject.card.kind == "depth":
         return ()
-    colours = palette()
-    names = viewer.card.classes or tuple(map(str, range(viewer.card.num_classes)))
+    colours, counts = palette(), [each.count for each in found.per_class]
     return tuple(
         Coloured(name=name, colour="#{:02x}{:02x}{:02x}".format(*colours[number].tolist()))
-        for number, name in enumerate(names)
+        for number, name in enumerate(subject.card.names)
+        if len(counts) <= MANY or counts[number]
     )
 
 
-def shown(viewer: Viewer, source: Source, index: int, score: float, how: Viewing) -> Shown:
+def shown(subject: OfScenes, source: Source, index: int, score: float, least: float) -> Shown:
     """Return a picture of a source with its truth and its answer."""
     seen = Seen(index, source.read(index), source.scene(index))
+    truth, answer = both(subject, source, seen, least)
     return Shown(
         name=source.name(index),
         score=score,
         picture=pixels(seen.picture),
-        truth=true_colours(viewer, source, seen.picture, seen.scene),
-        answer=colours(viewer, seen.picture, answer(viewer, seen.picture, how)),
+        truth=truth,
+        answer=answer,
     )
+
+
+def both(subject: OfScenes, source: Source, seen: Seen, least: float) -> tuple[Colours, Colours]:
+    """Draw what is known of a picture, and what is answered."""
+    picture, scene = pixels(seen.picture), seen.scene
+    if isinstance(subject, Spotter):
+        assert scene.objects is not None
+        found = kept(subject.objects(seen.picture), least)
+        truth = small_truth(picture, scene.objects, numbers_of(source, subject.card))
+        return truth, small_boxes(picture, found, found.labels)
+    if isinstance(subject, Parter):
+        assert scene.panoptic is not None
+        known = true_parts(scene.panoptic, numbers_of(source, subject.card))
+        return parted(picture, known), parted(picture, subject.parts(seen.picture))
+    answered = colours(subject, seen.picture, answer(subject, seen.picture, Viewing()))
+    return true_colours(subject, source, seen.picture, scene), answered
 
 
 def answer(

@@ -10,10 +10,11 @@ from patchword.data import Kind, Pixels, Source
 from patchword.errors import ConfigError
 from patchword.factory import describe, design_of, family
 from patchword.heads.classify import Classifier
+from patchword.heads.detr_panoptic import DETRPanopticConfig
 from patchword.predictor import Card
-from patchword.recipes.pick import SCENES, Pick
+from patchword.recipes.pick import LONG, SCENES, WHOLE, Pick
 from patchword.recipes.recipe import Recipe
-from patchword.training.scenes import learnable
+from patchword.training.headed import headed
 from patchword.training.settings import Request
 from patchword.training.start import Start, adapted, underneath
 
@@ -61,7 +62,7 @@ def pixelwise(
     name = named(request, picked, source.kind, start)
     answers(name, source.kind, request.backbone)
     size = request.image_size or picked.image_size
-    within = picked.within if recipe.within == "auto" else recipe.within
+    within = seen_within(size, picked, recipe, source.kind)
     if start is not None and not isinstance(start.model, Classifier):
         there = (start.card.model, start.card.backbone)
         if name != there[0] or request.backbone not in (None, there[1]):
@@ -71,7 +72,7 @@ def pixelwise(
             )
         start = adapted(start, replace(request, model=name, image_size=size), source)
         frame = replace(start.card.preprocessing, within=within)
-        return replace(start.card, classes=source.classes, preprocessing=frame), start
+        return headed(replace(start.card, preprocessing=frame), source, fresh=False), start
     card = describe(
         name,
         backbone=standing(name, request, start),
@@ -84,8 +85,17 @@ def pixelwise(
         settings = {**start.card.config, **changes(card), "image_size": list(size)}
         card, base = replace(card, config=settings), start.card.preprocessing
         frame = replace(frame, mean=base.mean, std=base.std)
-    card = replace(card, classes=source.classes, preprocessing=frame)
+    card = headed(replace(card, preprocessing=frame), source, fresh=start is None)
     return card, underneath(start, card, request.seed) if start is not None else None
+
+
+def seen_within(
+    size: tuple[int, int], picked: Pick, recipe: Recipe, kind: Kind
+) -> tuple[int, int] | None:
+    """Return the sides that pictures are fitted into, by the size that whole ones are seen at."""
+    if recipe.within != "auto":
+        return recipe.within
+    return (LONG * min(size), min(size)) if kind in WHOLE else picked.within
 
 
 def answers(name: str, kind: Kind, backbone: str | None) -> None:
@@ -94,14 +104,19 @@ def answers(name: str, kind: Kind, backbone: str | None) -> None:
     Raises:
         ConfigError: it does not.
     """
-    learnable(kind, "the data")
-    fitting = [n for n in heads.index() if heads.config(n).head.kind == kind]
+    ours = [n for n in heads.index() if heads.config(n).head.kind == kind]
+    fitting = [n for n in ours if not isinstance(heads.config(n).head, DETRPanopticConfig)]
     if name not in heads.index():
         design_of(name, backbone)  # says what is wrong with a name
         bare = SCENES[kind].on_any[has_pyramid(name)]
         raise ConfigError(
             f"{name} answers for whole pictures: put a head on it, as in --model {bare} "
             f"--backbone {name}"
+        )
+    if name in ours and name not in fitting:
+        raise ConfigError(
+            f"{name} learns masks of objects, which no training reads yet; name one of "
+            f"{', '.join(fitting[:6])}, ..."
         )
     if name not in fitting:
         raise ConfigError(

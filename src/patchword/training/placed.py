@@ -1,8 +1,9 @@
 """A trained model's answers for every pixel of pictures, written as files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from patchword.factory import metric
 from patchword.files import replacing
 from patchword.heads.dense import Dense
 from patchword.pages.overlays import palette
+from patchword.predictor import Card
 from patchword.results import Prediction
 from patchword.training.pictured import answer, colours
 
@@ -45,22 +47,12 @@ def placed(
     """
     assert model.card is not None
     viewer, how = Viewer(model, model.card), viewing(views)
-    root = Path(commonpath([Path(name).absolute().parent for name in names]))
     kind = "masks" if model.card.kind == "mask" else "depths"
-    for name in names:
-        inside = Path(name).absolute().relative_to(root)
-        places = (
-            out / kind / inside.with_suffix(".png"),
-            out / "overlays" / inside.with_suffix(".jpg"),
-        )
-        if Path(name).resolve() in {place.resolve() for place in places}:
-            raise ConfigError(f"--out {out} would write over {name}; name another folder")
-        try:
-            picture = decode(Path(name), model.card.pixels)
-            notes = header(Path(name), model.card.pixels).notes
-        except ImageError as error:
-            yield Prediction(name, error=str(error))
+    for each in pictures(names, model.card, out, {kind: ".png", "overlays": ".jpg"}):
+        if isinstance(each, Prediction):
+            yield each
             continue
+        name, picture, notes, places = each
         found = answer(viewer, picture, how)
         write_answer(places[0], found, viewer)
         write_picture(places[1], colours(viewer, picture, found))
@@ -73,6 +65,45 @@ def placed(
             notes=(*notes, *windowed(viewer, picture, how)),
             written=tuple(map(str, places)),
         )
+
+
+class Opened(NamedTuple):
+    """A picture, and the files that what is answered of it goes into."""
+
+    name: str
+    picture: UInt8[Tensor, "c h w"]
+    notes: tuple[str, ...]  # what the pixel contract did to it
+    places: tuple[Path, ...]
+
+
+def pictures(
+    names: Sequence[str], card: Card, out: Path, folders: Mapping[str, str]
+) -> Iterator[Opened | Prediction]:
+    """Read pictures one by one; of one that cannot be read, say why.
+
+    Args:
+        names: files.
+        card: of the model that answers them.
+        out: the folder of the answers.
+        folders: in it, and the suffix of what goes into each, under the pictures' own names below
+            the folder that they have in common.
+
+    Raises:
+        ConfigError: an answer would be written over a picture.
+    """
+    root = Path(commonpath([Path(name).absolute().parent for name in names]))
+    for name in names:
+        inside = Path(name).absolute().relative_to(root)
+        places = tuple(out / kind / inside.with_suffix(end) for kind, end in folders.items())
+        if Path(name).resolve() in {place.resolve() for place in places}:
+            raise ConfigError(f"--out {out} would write over {name}; name another folder")
+        try:
+            picture = decode(Path(name), card.pixels)
+            notes = header(Path(name), card.pixels).notes
+        except ImageError as error:
+            yield Prediction(name, error=str(error))
+            continue
+        yield Opened(name, picture, notes, places)
 
 
 def windowed(viewer: Viewer, picture: UInt8[Tensor, "c h w"], how: Viewing) -> tuple[str, ...]:
@@ -98,7 +129,7 @@ def viewing(views: Sequence[str]) -> Viewing:
 
 def shares(mask: UInt8[Tensor, "h w"], viewer: Viewer) -> dict[str, float]:
     """Return the share of the pixels of each class that is there."""
-    names = viewer.card.classes or tuple(map(str, range(viewer.card.num_classes)))
+    names = viewer.card.names
     counts = mask.flatten().bincount(minlength=len(names)).tolist()
     return {name: count / mask.numel() for name, count in zip(names, counts, strict=True) if count}
 

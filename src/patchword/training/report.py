@@ -37,10 +37,11 @@ from patchword.training.pictured import pictured
 from patchword.training.screen import clock, size, split_words
 from patchword.training.settings import Settings
 from patchword.training.subjects import AnySubject
-from patchword.training.worded import confusion, figure, per_class, titled
+from patchword.training.worded import confusion, figure, per_class, recalls, titled
 
 MISTAKES, LOOKED_AT = 24, 8
 FURTHER = 4  # scores at the top, beside the main one
+BESIDE = ("AP50", "SQ", "RQ")  # that stand there without an interval
 
 
 def report(
@@ -75,6 +76,7 @@ def report(
         curves=curves(rows, last.scores[0] if last else None),
         confusion=confusion(classes, last),
         per_class=per_class(classes, last),
+        recalls=recalls(last),
         facts=(*further, *facts(out, chosen, settings, subject.model)),
         config=(out / "config.json").read_text(encoding="utf-8"),
     )
@@ -110,7 +112,7 @@ def headline(
 ) -> tuple[Figure, ...]:
     """Return the numbers that stand at the top."""
     figures = [figure(f, f.scores[0]) for f in reversed(found)]
-    certain = [(f, score) for f in reversed(found) for score in f.scores[1:] if score.interval]
+    certain = [(f, score) for f in reversed(found) for score in f.scores[1:] if shown_large(score)]
     figures += [figure(f, score) for f, score in certain[:FURTHER]]
     steps = [row for row in rows if "loss" in row]
     seconds = sum(row["seconds"] for row in steps)
@@ -126,6 +128,11 @@ def headline(
             ),
         ]
     return tuple(figures)
+
+
+def shown_large(score: Score) -> bool:
+    """Tell whether a score that is not the main one stands at the top, too."""
+    return score.interval is not None or score.name in BESIDE
 
 
 def curves(rows: list[dict[str, Any]], main: Score | None) -> tuple[Chart, ...]:

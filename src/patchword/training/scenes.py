@@ -10,18 +10,23 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from patchword.data import Kind
-from patchword.data.scene import VOID
+from patchword.data.scene import VOID, Scene
+from patchword.data.scene import Panoptic as Segments
 from patchword.data.scene_batches import SceneBatch
-from patchword.errors import ConfigError
-from patchword.factory import metric
-from patchword.heads.dense import Dense
+from patchword.factory import Model, as_dense, metric
+from patchword.heads.detector import Detector
+from patchword.heads.max_deeplab import MaXDeepLabHead
+from patchword.heads.panoptic import Panoptic
 from patchword.predictor import Card
 from patchword.recipes.recipe import Recipe
 from patchword.tasks.depth import Depth, Depths
+from patchword.tasks.detect import Boxed, Detect, boxed
+from patchword.tasks.panoptic import BottomUpPanoptic, Parted, parted
 from patchword.tasks.segment import Masked, Segment
+from patchword.tasks.slots import SlotPanoptic
 
 Images: TypeAlias = Float[Tensor, "b c h w"]
-SceneTask: TypeAlias = Segment | Depth
+SceneTask: TypeAlias = Segment | Depth | Detect | BottomUpPanoptic | SlotPanoptic
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Learnt:
         read: makes the objective's batch of normalised images on their device and of their scenes.
     """
 
-    task: Callable[[Dense, Recipe], SceneTask]
+    task: Callable[[Model, Recipe], SceneTask]
     read: Callable[[Images, SceneBatch, Card], Any]
 
 
@@ -63,20 +68,49 @@ def stacked(
     return torch.stack(padded).to(images.device)
 
 
+def objects(images: Images, batch: SceneBatch, card: Card) -> Boxed:
+    """Return images, zeros beyond each, and the objects in them; crowds are left out."""
+    sizes: list[list[int]] = batch.sizes.tolist()
+    seen = [image[:, :rows, :columns] for image, (rows, columns) in zip(images, sizes, strict=True)]
+    there = [_single(scene) for scene in batch.scenes]
+    return boxed(seen, there)._replace(weights=batch.weights.to(images.device))
+
+
+def _single(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Return boxes and labels of the objects that are one thing each."""
+    found = scene.objects
+    if found is None:
+        return torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+    return found.boxes[~found.crowd], found.labels[~found.crowd]
+
+
+def segments(images: Images, batch: SceneBatch, card: Card) -> Parted:
+    """Return images and their segments."""
+    empty = Segments(torch.zeros(0, 0, dtype=torch.int32), ())
+    known = [scene.panoptic or empty for scene in batch.scenes]
+    ids = stacked([one.ids for one in known], images, 0).cpu()
+    found = parted(images, [one._replace(ids=own) for one, own in zip(known, ids, strict=True)])
+    maps = (found.ids, found.labels, found.crowd, batch.weights)
+    return Parted(images, *(each.to(images.device) for each in maps))
+
+
+def detecting(model: Model, recipe: Recipe) -> Detect:
+    """Return what a model learns objects by."""
+    assert isinstance(model, Detector)
+    return Detect(model, recipe.detection)
+
+
+def parting(model: Model, recipe: Recipe) -> BottomUpPanoptic | SlotPanoptic:
+    """Return what a model learns segments by, as its paper has it."""
+    assert isinstance(model, Panoptic)
+    if isinstance(model.head, MaXDeepLabHead):
+        return SlotPanoptic(model, recipe.slots)
+    return BottomUpPanoptic(model, recipe.bottom_up)
+
+
 LEARNT: Mapping[Kind, Learnt] = {
-    "mask": Learnt(lambda model, recipe: Segment(model, recipe.segmentation), masked),
-    "depth": Learnt(lambda model, recipe: Depth(model, recipe.depth), depths),
+    "mask": Learnt(lambda model, recipe: Segment(as_dense(model), recipe.segmentation), masked),
+    "depth": Learnt(lambda model, recipe: Depth(as_dense(model), recipe.depth), depths),
+    "objects": Learnt(detecting, objects),
+    "panoptic": Learnt(parting, segments),
 }
-
-
-def learnable(kind: Kind, what: str) -> None:
-    """Make sure that a training learns a kind of scenes.
-
-    Raises:
-        ConfigError: none does.
-    """
-    if kind not in LEARNT:
-        raise ConfigError(
-            f"{what} has {kind} beside its pictures, which no training learns yet; wanted: "
-            f"{', '.join(LEARNT)}"
-        )

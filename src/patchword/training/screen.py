@@ -3,9 +3,12 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isnan
 from typing import Any
 
 from patchword.data import Data, SplitCensus, said
+from patchword.data.scenes import KINDS
 from patchword.diagnosis.findings import of_classes
 from patchword.evaluation.protocol import Finding, rows
 from patchword.training.choose import Chosen
@@ -18,8 +21,11 @@ SAID = {
     "values": "{} values to predict",
     "mask": "{} classes of pixels",
     "depth": "depths",
+    "objects": "{} classes of objects",
+    "panoptic": "{} classes of segments",
 }
 NUMBERS = ("parameters", "MACs", "claimed top-1", "probability", "count", "pictures")
+WIDE = 8  # scores, from which they stand below one another
 NOTICED = 5  # lines about the data at most
 
 
@@ -51,6 +57,8 @@ def first_screen(chosen: Chosen, settings: Settings, parameters: int, out: str) 
     budget = f" in {minutes:g} minutes" if minutes else ""
     epochs = settings.steps / settings.steps_per_epoch
     splits = {"train": census.train, "validation": census.validation, "test": census.test}
+    if card.kind in KINDS:  # one class cannot stand for what is on a picture
+        splits = {name: split and replace(split, per_class=()) for name, split in splits.items()}
     return [
         f"data      {chosen.data.name}: {SAID[card.kind].format(card.num_classes)}"
         + (f" ({names[:60]}{'...' if len(names) > 60 else ''})" if card.kind != "depth" else ""),
@@ -86,6 +94,8 @@ def resolution(settings: Settings) -> list[str]:
 
 def noticed(data: Data) -> list[str]:
     """Say in short what `patchword doctor` says at length, as far as labels tell."""
+    if data.train.kind in KINDS:
+        return []
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     sources = {name: source for name, source in parts.items() if source is not None}
     found = [f"{remark.where}: {remark.why}" for remark in of_classes(sources)]
@@ -133,9 +143,12 @@ def clock(seconds: float) -> str:
 
 
 def scores_table(findings: Sequence[Finding]) -> None:
-    """Print scores: a line per data set, split and setting."""
+    """Print scores: a line per data set, split and setting; many scores below one another."""
     names = list(dict.fromkeys(score.name for f in findings for score in f.scores))
     under = any(score.under for f in findings for score in f.scores)
+    if len(names) > WIDE and under:
+        tall_tables(findings)
+        return
     narrow = len(names) <= 5  # wider tables leave the intervals to the page and the JSON
     table(
         ("data", "split", "count", *(("under",) if under else ()), *names),
@@ -151,6 +164,29 @@ def scores_table(findings: Sequence[Finding]) -> None:
             for setting, scores in rows(finding).items()
         ],
     )
+
+
+def tall_tables(findings: Sequence[Finding]) -> None:
+    """Print scores below one another, a column for each data set and split; then of classes."""
+    heads = tuple(f"{f.data} {f.split}".strip() for f in findings)
+    tables = [rows(finding) for finding in findings]
+    whole = [found.get("", {}) for found in tables]
+    names = dict.fromkeys(name for found in whole for name in found)
+    table(
+        ("score", *heads),
+        [
+            (name, *(found[name].words() if name in found else "" for found in whole))
+            for name in names
+        ],
+    )
+    for head, found in zip(heads, tables, strict=True):
+        rest = {under: scores for under, scores in found.items() if under}
+        names = dict.fromkeys(name for scores in rest.values() for name in scores)
+        known = {u: s for u, s in rest.items() if not all(isnan(x.value) for x in s.values())}
+        table(
+            (head, *names),
+            [(u, *(s[n].words() if n in s else "" for n in names)) for u, s in known.items()],
+        )
 
 
 def table(columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:

@@ -12,11 +12,15 @@ from patchword.data import header
 from patchword.data.pixels import FORMATS
 from patchword.engine.devices import device as named_device
 from patchword.errors import ConfigError, DataError, ImageError
-from patchword.factory import as_dense
+from patchword.factory import Model
 from patchword.heads.classify import Classifier
+from patchword.heads.dense import Dense
+from patchword.heads.detector import Detector
+from patchword.heads.panoptic import Panoptic
 from patchword.layers import fold
 from patchword.lineage import lineage, of_code, passed_on
 from patchword.results import Inherited, Prediction
+from patchword.training.coco import found_in, parted_in, plain
 from patchword.training.job import stored_card
 from patchword.training.placed import placed
 
@@ -55,17 +59,19 @@ def predictions(
     device: str,
     views: Sequence[str] = (),
     out: Path | None = None,
+    threshold: float | None = None,
 ) -> Iterator[Prediction]:
     """Answer each picture that the patterns name."""
     names = files(patterns)
     model = load(run).to(named_device(device))
     fold(model.eval())
+    least = threshold_of(run, threshold, model)
     if not isinstance(model, Classifier):
         where = out or Path("predictions") / run.resolve().stem
-        yield from placed(as_dense(model), names, where, top=top, views=views)
+        yield from written(model, names, where, top=top, views=views, least=least)
         return
     if out is not None:
-        raise ConfigError("--out is for answers of every pixel; this model answers whole pictures")
+        raise ConfigError("--out is for answers place by place; this model answers whole pictures")
     predictor = model.predictor(views)
     for start in range(0, len(names), BATCH):
         pixels: dict[str, torch.Tensor] = {}
@@ -90,6 +96,45 @@ def predictions(
                 continue
             said = answers[name]
             yield Prediction(name, said.names, said.probabilities, said.values, notes=notes[name])
+
+
+def threshold_of(run: Path, said: float | None, model: Model) -> float:
+    """Return the score from which a detector's answers are shown.
+
+    If nobody says, it is that at which F1 was best on held-out pictures; one half of a model that
+    is no run.
+
+    Raises:
+        ConfigError: what is said is no score, or the model does not answer with such.
+    """
+    if said is not None and not isinstance(model, Detector):
+        raise ConfigError("--threshold is of boxes with scores, which this model does not answer")
+    if said is not None and not 0 <= said <= 1:
+        raise ConfigError(f"--threshold is {said}; wanted: a score from 0 to 1")
+    file = run / "scores.json"
+    scores = read_json(file) if file.is_file() else {}
+    known = [scores[split].get("threshold") for split in ("validation", "test") if split in scores]
+    return said if said is not None else next((x for x in known if x is not None), 0.5)
+
+
+def written(
+    model: Dense | Detector,
+    names: Sequence[str],
+    out: Path,
+    *,
+    top: int,
+    views: Sequence[str],
+    least: float,
+) -> Iterator[Prediction]:
+    """Answer pictures into files: objects, segments, or what is said of every pixel."""
+    if not isinstance(model, Detector | Panoptic):
+        yield from placed(model, names, out, top=top, views=views)
+        return
+    plain(views)
+    if isinstance(model, Detector):
+        yield from found_in(model, names, out, least=least)
+    else:
+        yield from parted_in(model, names, out, top=top)
 
 
 def inherited(run: str) -> list[Inherited]:

@@ -6,7 +6,19 @@ from typing import Any
 from patchword.data import Source
 from patchword.evaluation.protocol import Finding, Score
 from patchword.pages.confusion import Confusion
+from patchword.pages.figures import Chart, Series
 from patchword.pages.report import ClassRow, Figure
+
+NONE = "none"
+NONES = {  # how its row and its column are read, by what is counted
+    "objects": "In the row of none stand answers where nothing is, in its column what was missed.",
+    "segments": "Pixels are counted; in the column of none stand those that are in no segment.",
+}
+DRAWN = 6  # curves in a chart
+RECALLS = (
+    "The share of answers that are right, where so many of the objects are to be found; a curve "
+    "ends where no more of them are."
+)
 
 
 def summary(found: Finding) -> dict[str, Any]:
@@ -42,7 +54,9 @@ def confusion(classes: tuple[str, ...], found: Finding | None) -> Confusion | No
     """Return what was taken for what, where a picture has one class."""
     if found is None or found.confusion is None:
         return None
-    return Confusion(names=classes, counts=found.confusion)
+    if len(found.confusion) == len(classes):
+        return Confusion(names=classes, counts=found.confusion)
+    return Confusion(names=(*classes, NONE), counts=found.confusion, note=NONES[found.counted])
 
 
 def per_class(classes: tuple[str, ...], found: Finding | None) -> tuple[ClassRow, ...]:
@@ -55,9 +69,32 @@ def per_class(classes: tuple[str, ...], found: Finding | None) -> tuple[ClassRow
             count=each.count,
             recall=each.recall,
             precision=each.precision,
-            iou=each.iou,
+            counted=found.counted,
+            measures=each.measures,
         )
         for name, each in zip(classes, found.per_class, strict=True)
+    )
+
+
+def recalls(found: Finding | None) -> tuple[Chart, ...]:
+    """Draw how precise answers are that are needed to reach a recall, a few curves at a time."""
+    curves = () if found is None else found.curves
+    return tuple(
+        Chart(
+            title="Precision by recall" + (", more classes" if first else ""),
+            x_label="recall, %",
+            y_label="precision, %",
+            series=tuple(
+                Series(
+                    name=each.name,
+                    x=tuple(100 * value for value in each.recall),
+                    y=tuple(100 * value for value in each.precision),
+                )
+                for each in curves[first : first + DRAWN]
+            ),
+            caption=RECALLS,
+        )
+        for first in range(0, len(curves), DRAWN)
     )
 
 
