@@ -258,5 +258,5 @@ def test_parts_come_before_scales():
     steps = Joint(part=(0.5, 1.0), crop=None).steps(Frame(image_size=(32, 32), within=(64, 32)))
     assert [type(step) for step in steps] == [Part, ScaleJitter, Flip, Distort]
     for wrong in ((0.0, 1.0), (0.8, 0.5), (0.5, 1.5)):
-        with pytest.raises(ConfigError, match="joint.part"):
+        with pytest.raises(ConfigError, match=r"joint\.part"):
             Joint(part=wrong)
