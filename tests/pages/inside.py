@@ -65,7 +65,14 @@ def plates(picture, words):
     rng = np.random.default_rng(1)
     row = Row(title=words, note=words, wrong=True, pictures=(picture,) * 2, words=(words, "b"))
     points = tuple(
-        Point(x=rng.normal(), y=rng.normal(), group=i % 3, title=f"{words} {i}", wrong=i == 2)
+        Point(
+            x=rng.normal(),
+            y=rng.normal(),
+            group=i % 3,
+            title=f"{words} {i}",
+            wrong=i == 2,
+            picture=picture if i else None,
+        )
         for i in range(9)
     )
     ends = Scale(low="-1", high="1")

@@ -166,8 +166,11 @@ def test_points_are_read_by_keys(browser, path):
     opened(browser, path)
     browser.run("document.querySelector('.scatter svg').focus()")
     browser.press("ArrowRight", RIGHT)
+    assert browser.run("document.querySelector('.scatter .seen').hidden")
     browser.press("ArrowRight", RIGHT)
     assert browser.run("document.querySelector('.scatter .at').textContent") == "dress 1"
+    until(browser, "document.querySelector('.scatter .seen').naturalWidth")
+    assert not browser.run("document.querySelector('.scatter .seen').hidden")
 
 
 @pytest.mark.browser

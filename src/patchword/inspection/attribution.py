@@ -6,7 +6,7 @@ the cells of any level. Fused kernels stay: an operator's output is linear in it
 gradient of its weights is the output's gradient times the values.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
@@ -23,6 +23,8 @@ from patchword.inspection.drawn import Heat, drawn
 from patchword.inspection.rollout import swept
 from patchword.inspection.watch import AttentionMap, Visit, visits
 from patchword.layers import to_map
+
+FINE = 4  # cells a side, of which a picture can be made out
 
 Attribution = Callable[
     [Classifier, Float[Tensor, "b c h w"], Int[Tensor, " b"]], Float[Tensor, "b rows columns"]
@@ -108,8 +110,9 @@ def gradcam(
         model: a classifier; it runs in evaluation mode, its parameters' gradients are untouched.
         images: as the model reads them.
         targets: a class per image; the predicted ones if None.
-        level: by name; the deepest whose cells the answer depends on if None, which is the last
-            but one where a class token is read.
+        level: by name; if None the deepest of `FINE` cells a side or more whose cells the answer
+            depends on, and where none is so fine, the deepest: where a class token is read, the
+            last but one.
 
     Raises:
         ConfigError: no level has cells that the answer depends on, or not the named one.
@@ -121,28 +124,48 @@ def gradcam(
     else:
         backbone.level(level)
         names = [name for name in names if name == level]
-    leaf = images.detach().requires_grad_()
-    with settled(model), torch.enable_grad():
-        features = backbone(leaf, taps=names)
-        taps = [tap for tap in features.taps if tap.source is not None]
-        sources = [tap.source for tap in taps if tap.source is not None]
-        total = scores(model, features.pooled, targets).sum()
-        gradients: list[Tensor | None] = []
-        if sources:
-            gradients += torch.autograd.grad(total, sources, allow_unused=True)
-    for tap, gradient in reversed(list(zip(taps, gradients, strict=True))):
-        if gradient is not None and (slopes := as_map(gradient, tap)).any():
-            weights = slopes.mean((2, 3), keepdim=True)
-            return drawn(Heat, (weights * tap.map.detach()).sum(1).clamp(min=0))
+    seen = sloped(model, images, targets, names)
+    found = [
+        (tap.map.detach(), slopes)
+        for tap, gradient in seen
+        if gradient is not None and (slopes := as_map(gradient, tap)).any()
+    ]
+    if found:
+        fine = [pair for pair in found if min(pair[0].shape[2:]) >= FINE]
+        cells, slopes = (fine or found)[-1]
+        weights = slopes.mean((2, 3), keepdim=True)
+        return drawn(Heat, (weights * cells).sum(1).clamp(min=0))
     if not names:
         raise ConfigError("no level has a grid of cells to draw: the tokens lie on a line")
-    if not taps:
+    if not seen:
         raise ConfigError(
             f"{type(backbone).__name__} shows its levels beside the path of gradients: Grad-CAM "
             "needs one of our networks"
         )
     where = "any level" if level is None else f"level {level!r}"
     raise ConfigError(f"the answer depends on no cells of {where}: name an earlier level")
+
+
+def sloped(
+    model: Classifier,
+    images: Float[Tensor, "b c h w"],
+    targets: Int[Tensor, " b"] | None,
+    names: Sequence[str],
+) -> list[tuple[Tap, Tensor | None]]:
+    """Return the levels that the network goes on with, and the logit's gradient at each.
+
+    A gradient is none where the logit does not depend on the level.
+    """
+    leaf = images.detach().requires_grad_()
+    with settled(model), torch.enable_grad():
+        features = model.backbone(leaf, taps=names)
+        taps = [tap for tap in features.taps if tap.source is not None]
+        sources = [tap.source for tap in taps if tap.source is not None]
+        if not sources:
+            return []
+        total = scores(model, features.pooled, targets).sum()
+        gradients = torch.autograd.grad(total, sources, allow_unused=True)
+    return list(zip(taps, gradients, strict=True))
 
 
 def as_map(gradient: Tensor, tap: Tap) -> Float[Tensor, "b c rows columns"]:

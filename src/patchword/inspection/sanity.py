@@ -91,6 +91,8 @@ def rank_correlation(
 
 def ranks(x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
     """Return each number's rank in its row, from 1; equal ones share their mean rank."""
-    below = (x[:, :, None] > x[:, None]).sum(2)
-    same = (x[:, :, None] == x[:, None]).sum(2)
-    return (below + (same + 1) / 2).to(x.dtype)
+    x = x.contiguous()
+    ordered = x.sort(dim=1).values
+    below = torch.searchsorted(ordered, x)
+    upto = torch.searchsorted(ordered, x, right=True)  # those below and those equal
+    return ((below + upto + 1) / 2).to(x.dtype)

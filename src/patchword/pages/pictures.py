@@ -29,16 +29,20 @@ class Picture:
     exact: bool
 
 
-def embed(picture: UInt8[np.ndarray, "h w c"]) -> Picture:
-    """Encode a picture: small ones exactly (PNG), larger ones as photographs of `LARGE` pixels.
+def embed(picture: UInt8[np.ndarray, "h w c"], most: int = LARGE) -> Picture:
+    """Encode a picture: small ones exactly (PNG), larger ones as photographs.
 
     One or two channels are shown as grey; of more than three, the first three.
+
+    Args:
+        picture: its pixels.
+        most: pixels a side that a photograph is reduced to.
     """
     pixels = np.ascontiguousarray(picture[..., 0] if picture.shape[2] < 3 else picture[..., :3])
     image = Image.fromarray(pixels)
     exact = max(image.size) <= SMALL
     if not exact:
-        image.thumbnail((LARGE, LARGE), Image.Resampling.LANCZOS)
+        image.thumbnail((most, most), Image.Resampling.LANCZOS)
     uri = _uri(image, "png" if exact else "webp")
     return Picture(uri=uri, width=image.width, height=image.height, exact=exact)
 

@@ -16,6 +16,7 @@ from patchword.pages.pictures import DIVERGING, HEAT, colour
 
 SEQUENTIAL = ("#f4f1ea", "#8fb3d9", "#1c4a80")  # nothing, half, most
 CELL, PAD, WORDS = 132, 8, 15  # pixels: a picture's side, a gap, the height of letters
+THUMB = 96  # pixels a side of a point's picture
 INK, QUIET, PAPER = "#1d2126", "#5d646d", "#ffffff"
 
 
@@ -106,6 +107,7 @@ class Point:
     group: int  # a class by index
     title: str
     wrong: bool = False
+    picture: UInt8[np.ndarray, "h w c"] | None = None  # shown where it is picked
 
 
 @dataclass(frozen=True, kw_only=True)

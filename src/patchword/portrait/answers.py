@@ -18,6 +18,8 @@ from patchword.portrait.sight import Sitter
 from patchword.portrait.words import MEANS
 
 Heat = Callable[[Classifier, Float[Tensor, "1 c h w"]], Float[Tensor, "1 rows columns"] | None]
+Maps = dict[str, list[Float[Tensor, "1 rows columns"]]]
+"""A map for each picture, by the means by which they were made."""
 
 
 def attended(
@@ -46,9 +48,7 @@ HEATS: dict[str, Heat] = {
 }
 
 
-def heats(
-    who: Sitter, shown: Sequence[Picture]
-) -> dict[str, list[Float[Tensor, "1 rows columns"]]]:
+def heats(who: Sitter, shown: Sequence[Picture]) -> Maps:
     """Return what each picture's answer rests on, by each of the means that apply to a model."""
     read = images(who, shown)
     found = {name: [heat(who.model, image[None]) for image in read] for name, heat in HEATS.items()}
@@ -56,19 +56,20 @@ def heats(
     return {name: maps for name, maps in had.items() if len(maps) == len(read)}
 
 
-def answers_caption() -> str:
-    """Say what the columns show."""
-    shown = "; ".join(f"{name}: {MEANS[name]}" for name in HEATS)
+def answers_caption(names: Sequence[str]) -> str:
+    """Say what the columns show, of the means that are named."""
+    pictures = "Each picture with its true class, where that is known, and the answer"
+    if not names:
+        return f"{pictures}."
+    shown = "; ".join(f"{name}: {MEANS[name]}" for name in names)
     return (
-        f"Each picture with its true class and the answer; then, over a grey copy of it, {shown}. "
-        "Bright is much, relative to the brightest of the same picture. A glow beside the thing "
-        "itself says what misled the model, or helped it for the wrong reason."
+        f"{pictures}; then, over a grey copy of it, {shown}. Bright is much, relative to the "
+        "brightest of the same picture. A glow beside the thing itself says what misled the model, "
+        "or helped it for the wrong reason."
     )
 
 
-def answers_panel(
-    viewed: Sequence[Viewed], found: dict[str, list[Float[Tensor, "1 rows columns"]]]
-) -> Panel:
+def answers_panel(viewed: Sequence[Viewed], found: Maps) -> Panel:
     """Draw each picture, and where its answer comes from, by each of the means that apply."""
     rows = tuple(
         Row(

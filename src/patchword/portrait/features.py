@@ -70,6 +70,7 @@ def map_panel(seen: Sight | None) -> Panel:
                 group=int(seen.source.labels[i]),
                 title=title if right[i] else f"{title}: answered wrongly",
                 wrong=not right[i],
+                picture=thumbnail(seen.source.read(i)),
             )
         )
     return Panel(drawn=Scatter(points=tuple(points), groups=tuple(seen.source.classes)))

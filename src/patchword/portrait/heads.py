@@ -43,8 +43,8 @@ def _panel(who: Sitter, found: Sequence[Heads]) -> Panel:
 
 
 def without(who: Sitter) -> str:
-    """Say that nothing attends."""
-    return (
+    """Say that nothing attends, or that it cannot be seen."""
+    return who.unseen or (
         f"{who.card.model} has no layer in which places of the picture attend to one another, so "
         "there is nothing of the kind to draw."
     )

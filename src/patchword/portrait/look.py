@@ -60,7 +60,8 @@ def inspect(
         runs = tuple(viewed(look.who, shown) for look in looks)
         looks = [replace(look, viewed=run.viewed) for look, run in zip(looks, runs, strict=True)]
         figures = sections(looks, shown, checks=checks)
-    folder = out or (run if stored_run(run) else Path("inspect") / sitters[0].name)
+    name = sitters[0].name.replace(":", "-")  # of a library's model, on systems that forbid it
+    folder = out or (run if stored_run(run) else Path("inspect") / name)
     page = Inside(
         title=f"Inside {sitters[0].name}" + (f" and {sitters[1].name}" if against else ""),
         subtitle=subtitle(looks, shown),
@@ -116,7 +117,7 @@ def viewed(who: Sitter, shown: Sequence[Picture]) -> Run:
                 layers=maps if number == 0 else tuple(pooled(each, heads=False) for each in maps),
             )
         )
-    absent = (
+    absent = who.unseen or (
         f"{who.card.model} has no layer in which places of the picture attend to one another: "
         "what it draws on is shown below by other means."
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from patchword.pages.inspect import Panel, Plate, Section, Viewed
 from patchword.portrait.answers import answers_caption, answers_panel, heats
-from patchword.portrait.checks import Checked, checked
+from patchword.portrait.checks import Checked, each_checked, said
 from patchword.portrait.features import (
     cka_panel,
     map_panel,
@@ -37,7 +37,7 @@ def sections(
     """Draw every figure for each model; what a model lacks is a sentence in its place."""
     few = shown[:IN_A_STRIP]
     rests = [heats(look.who, shown) for look in looks]
-    done = [checked(x.who, shown, found) for x, found in zip(looks, rests, strict=True) if checks]
+    done = each_checked([look.who for look in looks], shown, rests) if checks else []
 
     def plate(id: str, draw: Callable[[Look], Panel]) -> Plate:
         panels = tuple(map(draw, looks))
@@ -46,7 +46,7 @@ def sections(
     answers = Plate(
         id="answers",
         title=TITLES["answers"],
-        caption=answers_caption(),
+        caption=answers_caption(list(dict.fromkeys(name for found in rests for name in found))),
         panels=tuple(answers_panel(x.viewed, f) for x, f in zip(looks, rests, strict=True)),
     )
     heads = [
@@ -68,8 +68,9 @@ def sections(
     ]
     trust = [_of(name, done) for name in ("deletion", "insertion", "sanity") if checks]
     found = zip(SECTIONS.items(), ([answers], trust, heads, features, weights), strict=True)
+    took = f" They took {said(sum((each.seconds for each in done), 0.0))} on this machine."
     return tuple(
-        Section(id=id, title=title, lead=lead, plates=tuple(plates))
+        Section(id=id, title=title, lead=lead + took * (plates is trust), plates=tuple(plates))
         for (id, (title, lead)), plates in found
         if plates
     )

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchword import models
+from patchword.adapters import Adapted
 from patchword.checkpoints import load
 from patchword.data import Source, Subset
 from patchword.engine.devices import device as named_device
@@ -36,6 +38,19 @@ class Sitter:
     def predictor(self) -> Predictor:
         """What answers single pictures."""
         return Predictor(self.model, self.card)
+
+    @property
+    def unseen(self) -> str:
+        """Say why nothing is recorded, where another library's code computes; else nothing."""
+        if not isinstance(self.model.backbone, Adapted):
+            return ""
+        library, _, name = self.card.model.partition(":")
+        ours = name.partition(".")[0]
+        more = f"; of our own {ours} they are" if ours in models.index() else ""
+        return (
+            f"{self.card.model} computes by the code of {library}, whose attention and positions "
+            f"are not recorded{more}."
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def positions_panel(who: Sitter) -> Panel:
     found = position_similarity(who.model.backbone)
     if found is None or found[..., 0, 0].numel() > MOST:
         return Panel(
-            absent=f"{who.card.model} adds no position to each patch, or to more patches than a "
+            absent=who.unseen
+            or f"{who.card.model} adds no position to each patch, or to more patches than a "
             "page can show."
         )
     return Panel(drawn=found.figure())
@@ -33,5 +34,8 @@ def biases_panel(who: Sitter) -> Panel:
     nothing = weight.new_zeros(1, config.in_chans, *config.image_size)
     found = relative_biases(who.model, nothing)
     if not found:
-        return Panel(absent=f"{who.card.model} adds nothing to its attention by relative position.")
+        return Panel(
+            absent=who.unseen
+            or f"{who.card.model} adds nothing to its attention by relative position."
+        )
     return Panel(drawn=found.figure())

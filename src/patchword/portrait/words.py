@@ -65,7 +65,8 @@ MEANS = {  # of telling what an answer rests on: the column's name -> what it sh
     "rollout": "what reaches the answer through all layers by attention alone",
     "relevance": "what speaks for the answer, by attention weighed with its gradient, layer by "
     "layer (Chefer et al. 2021)",
-    "Grad-CAM": "where the last map whose cells count holds features that speak for the answer",
+    "Grad-CAM": "where the last map that the answer is read from, of 4 cells a side or more, holds "
+    "features that speak for it",
 }
 
 SECTIONS = {

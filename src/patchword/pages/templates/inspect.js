@@ -267,12 +267,16 @@ function scatter(figure) {
   const places = points.map((point) => point.dataset.at.split(" ").map(Number));
   const plane = figure.querySelector("svg");
   const said = figure.querySelector(".at");
+  const seen = figure.querySelector(".seen");
   let at = -1;
   const show = (index) => {
     points[at]?.classList.remove("picked");
     at = (index + points.length) % points.length;
     points[at].classList.add("picked");
     said.textContent = points[at].querySelector("title").textContent;
+    const { picture, sharp } = points[at].dataset;
+    if (seen) seen.hidden = !picture;
+    if (picture) Object.assign(seen, { src: picture, className: `seen ${sharp}` });
   };
   const nearest = (event) => {
     const box = plane.getBoundingClientRect();
