@@ -44,6 +44,7 @@ MODELS = {  # of each family; the smallest that people use
     "tnt_s_patch16_224": {},
     "vit_small_patch16_224": {},
     "vit_small_r26_s32_224": {},
+    "xcit_tiny_12_p16_224": {},
 }
 EXPERIMENTAL = ("timm.models.swin_transformer",)  # where timm has kernels that it leaves off
 KEPT = Path(__file__).with_name("zoo.json")

@@ -27,7 +27,12 @@ from tests.contract.tiny import CONFIGS, images, made
 MAPS = (AxialAttention, NonLocal, AttentionStem)  # which read (b c rows columns)
 SPREAD = (ConvAttention,)  # where a cell reaches its neighbours' keys
 GIVEN = (LocalOperator, QuadraticBlock)  # whose operators are handed maps, and grids
-NO_MAP = ("lca.block.attn.attend", "attend_global", "match.attend")  # between no cells
+NO_MAP = (  # between no cells
+    "lca.block.attn.attend",
+    "attend_global",
+    "match.attend",
+    "attend_channels",
+)
 
 
 def calls(backbone, batch):

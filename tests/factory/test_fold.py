@@ -7,12 +7,12 @@ from torch import nn
 from patchword.heads.classify import classifier
 from patchword.layers import fold
 from tests.contract.tiny import images, made
-from tests.families import levit, localvit, resnet, senet, vitc
+from tests.families import FAMILIES
 
-FAMILIES = {"levit": levit, "localvit": localvit, "resnet": resnet, "senet": senet, "vitc": vitc}
+NORMED = ("levit", "localvit", "resnet", "senet", "vitc", "xcit")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NORMED)
 def test_a_folded_network_answers_as_before(family):
     for config in FAMILIES[family].TINY.values():
         model = classifier(made(config), 5).eval().double()

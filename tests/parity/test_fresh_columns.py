@@ -1,4 +1,4 @@
-"""Fresh PiT, LeViT and TNT start as timm's do: every tensor of the backbone."""
+"""Fresh PiT, LeViT, TNT and XCiT start as timm's do: every tensor of the backbone."""
 
 import pytest
 import torch
@@ -12,7 +12,10 @@ from tests.parity.test_fresh import faults
 pytestmark = pytest.mark.peers
 
 
-@pytest.mark.parametrize("name", ["pit_ti_distilled_224", "levit_128s", "tnt_ti_patch16_224"])
+@pytest.mark.parametrize(
+    "name",
+    ["pit_ti_distilled_224", "levit_128s", "tnt_ti_patch16_224", "xcit_nano_12_p16_224"],
+)
 def test_a_fresh_backbone_is_timm_s(name):
     torch.manual_seed(0)
     config = models.config(name)
