@@ -67,7 +67,7 @@ NONSENSE = {
     ("--device", "cdua"): "--device cdua cannot be used here",
     ("--holdout", "1.5"): "between 0 and 1",
     ("--model", "vit_tini_patch16_224"): "did you mean",
-    ("--recipe", "diet"): "did you mean 'deit'",
+    ("--recipe", "diet"): "or 'deit'",
     ("--init", "no/weights"): "there is no weight file",
     ("--config", "no/run"): "there is no run in no",
     ("--settings", "drop_rate=2"): "--settings: drop_rate is 2.0; wanted: from 0 to below 1",

@@ -166,11 +166,11 @@ def test_points_are_read_by_keys(browser, path):
     opened(browser, path)
     browser.run("document.querySelector('.scatter svg').focus()")
     browser.press("ArrowRight", RIGHT)
-    assert browser.run("document.querySelector('.scatter .seen').hidden")
+    assert browser.run("!document.querySelector('.scatter .seen')")
     browser.press("ArrowRight", RIGHT)
     assert browser.run("document.querySelector('.scatter .at').textContent") == "dress 1"
     until(browser, "document.querySelector('.scatter .seen').naturalWidth")
-    assert not browser.run("document.querySelector('.scatter .seen').hidden")
+    assert browser.run("document.querySelector('.scatter .seen').checkVisibility()")
 
 
 @pytest.mark.browser

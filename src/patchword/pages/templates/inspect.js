@@ -267,7 +267,8 @@ function scatter(figure) {
   const places = points.map((point) => point.dataset.at.split(" ").map(Number));
   const plane = figure.querySelector("svg");
   const said = figure.querySelector(".at");
-  const seen = figure.querySelector(".seen");
+  const seen = new Image();
+  seen.alt = "";
   let at = -1;
   const show = (index) => {
     points[at]?.classList.remove("picked");
@@ -275,8 +276,12 @@ function scatter(figure) {
     points[at].classList.add("picked");
     said.textContent = points[at].querySelector("title").textContent;
     const { picture, sharp } = points[at].dataset;
-    if (seen) seen.hidden = !picture;
-    if (picture) Object.assign(seen, { src: picture, className: `seen ${sharp}` });
+    if (picture) {
+      Object.assign(seen, { src: picture, className: `seen ${sharp}` });
+      figure.querySelector(".reading").prepend(seen);
+    } else {
+      seen.remove();
+    }
   };
   const nearest = (event) => {
     const box = plane.getBoundingClientRect();
