@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from statistics import median
+from statistics import geometric_mean, median
 
 import torch
 
@@ -98,7 +98,8 @@ class Side:
                 return self.logits()
         self.optimizer.zero_grad()
         found = self.logits()
-        found.float().square().mean().backward()
+        cost = found.float().square().mean() if found.ndim else found  # a loss of its own
+        cost.backward()
         self.optimizer.step()
         return found.detach()
 
@@ -145,17 +146,17 @@ def trial(model, way, batch, wanted, *, train, within=math.inf):
     side, start = Side(model, way, batch, train=train), time.perf_counter()
     try:
         error = relative(side.answer(), wanted)
+        if error > RIGHT[way.precision]:
+            print(f"    {way}: wrong by {error:.1e}", flush=True)
+            return None
+        if time.perf_counter() - start > within:
+            print(f"    {way}: too slow", flush=True)
+            return None
+        side.call()
+        side.call()
     except Exception as error:  # a peer that cannot run this way
         print(f"    {way}: {type(error).__name__}", flush=True)
         return None
-    if error > RIGHT[way.precision]:
-        print(f"    {way}: wrong by {error:.1e}", flush=True)
-        return None
-    if time.perf_counter() - start > within:
-        print(f"    {way}: too slow", flush=True)
-        return None
-    side.call()
-    side.call()
     return seconds(side), side
 
 
@@ -212,15 +213,15 @@ def threads():
     return f"{count} thread{'s' * (count > 1)}"
 
 
-def asked(doc):
-    """Read the command line of a race."""
+def asked(doc, batch=8):
+    """Read the command line of a race, with so many pictures where none are said."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument("--only", default="*", help="a pattern of model names")
     parser.add_argument("--mode", choices=("forward", "step"), default="forward")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--dry", action="store_true", help="one round, and keep nothing")
-    parser.add_argument("--page", action="store_true", help="draw docs/speed.md")
+    parser.add_argument("--page", action="store_true", help="draw the page")
     return parser.parse_args()
 
 
@@ -277,3 +278,15 @@ def line(row):
         f"| {span(row['range'])} | {span(row['same'])} | {row['ours']} | {row['theirs']} "
         f"| {'slower' if row['range'][1] < row['same'][0] else ''} |\n"
     )
+
+
+def means(rows):
+    """Yield the lines of a page that give the geometric means, by the best peer of each model."""
+    yield "\nGeometric means, the best peer of each model:\n\n"
+    for mode, compiled in sorted({(row["mode"], row["compiled"]) for row in rows}):
+        best = {}
+        for row in rows:
+            if (row["mode"], row["compiled"]) == (mode, compiled):
+                best[row["model"]] = min(row["ratio"], best.get(row["model"], math.inf))
+        kind = f"{mode}, {'eager or compiled' if compiled else 'eager'}"
+        yield f"- {kind}: {geometric_mean(best.values()):.2f} over {len(best)} models\n"

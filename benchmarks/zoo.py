@@ -13,11 +13,10 @@ timed against the other's, turn by turn (duel.py). Rows gather in benchmarks/zoo
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import geometric_mean
 
 import timm.layers
 
-from benchmarks.duel import COLUMNS, ROUNDS, asked, kept, line, raced, run
+from benchmarks.duel import COLUMNS, ROUNDS, asked, kept, line, means, raced, run
 from patchword import models
 from patchword.heads.classify import classifier
 from patchword.weights import fill
@@ -96,16 +95,8 @@ def built(make, *, experimental):
 def page():
     """Draw docs/speed.md from the rows that were kept."""
     rows, unpackaged = kept(KEPT), kept(UNPACKAGED)
-    lines = [HEAD.format(rounds=ROUNDS, about=measured(rows)), COLUMNS, *map(line, rows)]
-    lines.append("\nGeometric means, the best peer of each model:\n\n")
-    for mode, compiled in sorted({(row["mode"], row["compiled"]) for row in rows}):
-        best = {}
-        for row in rows:
-            if (row["mode"], row["compiled"]) == (mode, compiled):
-                best[row["model"]] = min(row["ratio"], best.get(row["model"], float("inf")))
-        kind = f"{mode}, {'eager or compiled' if compiled else 'eager'}"
-        mean = geometric_mean(best.values())
-        lines.append(f"- {kind}: {mean:.2f} over {len(best)} models\n")
+    head = HEAD.format(rounds=ROUNDS, about=measured(rows))
+    lines = [head, COLUMNS, *map(line, rows), *means(rows)]
     if unpackaged:
         lines += [APART.format(about=measured(unpackaged)), COLUMNS, *map(line, unpackaged)]
     PAGE.write_text("".join(lines))
