@@ -50,12 +50,11 @@ def inspect(
         raise ConfigError(f"{run} does not say what it was trained on: name pictures after it")
     progress("looking at held-out pictures")
     looks = [Look(who, None if data is None else sight(who, data)) for who in sitters]
-    unread = list[str]()
-    if patterns:
+    seen = looks[0].seen
+    if patterns or seen is None:
         shown, unread = named(patterns, sitters[0].card.pixels)
     else:
-        assert looks[0].seen is not None
-        shown = telling(looks[0].seen)
+        shown, unread = telling(seen), list[str]()
     with torch.random.fork_rng(devices=[]):
         runs = tuple(viewed(look.who, shown) for look in looks)
         looks = [replace(look, viewed=run.viewed) for look, run in zip(looks, runs, strict=True)]
