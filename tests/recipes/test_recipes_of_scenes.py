@@ -139,6 +139,9 @@ def test_whole_pictures_are_fitted_into_the_side_that_the_machine_bears(kind):
     assert picked.model == SCENES[kind].model and picked.recipe == SCENES[kind].recipe
     assert "seen whole, their shorter side made 256" in picked.reasons[0]
     assert pick(replace(found, accelerator=True)).within == (1408, 352)
+    asked = pick(replace(found, asked=(96, 128)))
+    assert (asked.image_size, asked.within) == ((96, 128), (384, 96))
+    assert asked.reasons[0].endswith("shorter side made 96")
     assert pick(replace(found, size=(20, 30))).image_size == (32, 32)
 
 

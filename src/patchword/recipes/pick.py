@@ -17,6 +17,7 @@ class Found:
     accelerator: bool  # whether there is a GPU
     kind: Kind = "class"  # what is known of the pictures
     minutes: float | None = None  # that all may take
+    asked: tuple[int, int] | None = None  # image size that was said
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def _pick_scenes(found: Found, way: Way) -> Pick:
     whole = found.kind in WHOLE
     shorter = min(min(found.size), most if whole else 2 * most)
     side = max(min(shorter, most) // STEP * STEP, STEP)
-    shorter = side if whole else shorter
+    size = found.asked if whole and found.asked else (side, side)
+    shorter = min(size) if whole else shorter
     machine = "a GPU" if found.accelerator else "no GPU"
     how = (
         "pictures are seen whole, their shorter side made"
@@ -100,4 +102,4 @@ def _pick_scenes(found: Found, way: Way) -> Pick:
         f"{found.pictures:,} pictures of {found.size[0]}x{found.size[1]} pixels and {machine}: "
         f"{how} {shorter}"
     )
-    return Pick(way.model, (side, side), way.recipe, (why,), within=(LONG * shorter, shorter))
+    return Pick(way.model, size, way.recipe, (why,), within=(LONG * shorter, shorter))

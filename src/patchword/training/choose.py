@@ -74,6 +74,7 @@ def choose(request: Request) -> Chosen:
         accelerator=device(request.device).type != "cpu",
         kind=data.train.kind,
         minutes=request.minutes,
+        asked=request.image_size,
     )
     picked = pick(found)
     recipe, reasons = prescribed(request, _name(request, found, picked, start), found, picked)
