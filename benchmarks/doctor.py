@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks.damage import KINDS, Damage, damage
 from patchword.api import train
 from patchword.diagnosis.checkup import Checkup, checkup
+from patchword.errors import DataError
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 OF_CLASSES = {"class": "stray", "rare": "rare"}
@@ -93,7 +94,11 @@ def damaged(
 
 def whole(data: str) -> None:
     start = time.perf_counter()
-    found = checkup(data)
+    try:
+        found = checkup(data)
+    except DataError as error:
+        print(f"| {Path(data).name} | | | refused: {error} | | |", flush=True)
+        return
     seconds = time.perf_counter() - start
     counts = dict(found.counts)
     groups = {"exact groups": sum(g.exact for g in found.groups)}

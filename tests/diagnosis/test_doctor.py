@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from benchmarks.damage import damage
 from patchword import create_model, doctor
 from patchword.cli import main
 from patchword.conversion import save
+from patchword.data import Pixels, open_data
 from patchword.diagnosis.checkup import checkup
 from patchword.errors import ConfigError, DataError
 from tests.data.pictures import smooth
@@ -222,3 +225,29 @@ def test_labels_are_judged_by_a_models_features(clean, tmp_path):
     save(model, tmp_path / "model")
     said = checkup(clean, run=tmp_path / "model", workers=0).labels
     assert f"by features of {tmp_path / 'model'}" in said
+
+
+@pytest.mark.parametrize("layout", ["flat", "one folder", "shard"])
+def test_pictures_without_classes_are_looked_at(clean, tmp_path, layout):
+    pictures = sorted((clean / "train" / "cat").iterdir())
+    broken, twin = pictures[0].read_bytes()[:200], pictures[1].read_bytes()
+    where = tmp_path / "bare" / ("inner" if layout == "one folder" else "")
+    where.mkdir(parents=True)
+    if layout == "shard":
+        with tarfile.open(where / "train-0.tar", "w") as tar:
+            for path in pictures:
+                tar.add(path, path.name)
+            tar.add(pictures[1], "twin.png")
+            (tmp_path / "broken.png").write_bytes(broken)
+            tar.add(tmp_path / "broken.png", "broken.png")
+    else:
+        for path in pictures:
+            shutil.copy(path, where / path.name)
+        (where / "twin.png").write_bytes(twin)
+        (where / "broken.png").write_bytes(broken)
+    result = checkup(tmp_path / "bare", workers=0)
+    assert len(result.examined.rows) == len(pictures) + 2
+    assert result.counts == {"exact": 2, "unreadable": 1}
+    assert result.remarks == () and "no classes" in result.labels
+    with pytest.raises(DataError, match=r"class|label"):
+        open_data(tmp_path / "bare", pixels=Pixels(), seed=0)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from patchword.data.decode import Header, decode, decode_with_header, header
 from patchword.data.pixels import FORMATS, Pixels
-from patchword.data.source import Data, Source, Targets, digest, divided
+from patchword.data.source import NO_CLASSES, Data, Source, Targets, digest, divided
 from patchword.errors import DataError, ImageError
 
 SPLITS = {
@@ -73,14 +73,15 @@ class Found:
     loose: int = 0  # pictures that are in no class folder
 
 
-def open_folder(root: Path, pixels: Pixels, *, seed: int, strays: bool = False) -> Data:
+def open_folder(root: Path, pixels: Pixels, *, seed: int, lenient: bool = False) -> Data:
     """Read the layout of a folder of pictures, but no picture.
 
     Args:
         root: the folder.
         pixels: the contract; files of other formats, by their suffix, are passed over.
         seed: of the split, where there are no split folders.
-        strays: classes that only held-out splits have follow the others, rather than be refused.
+        lenient: classes that only held-out splits have follow the others, and pictures without
+            classes are of the class `""`, rather than be refused.
 
     Raises:
         DataError: it is empty or laid out otherwise, has a single class, or a split has a class
@@ -91,8 +92,11 @@ def open_folder(root: Path, pixels: Pixels, *, seed: int, strays: bool = False) 
     scans = {split: scan(root, folder, suffixes) for split, folder in folders.items()}
     if not folders:
         scans["train"] = scan(root, root, suffixes)
+    alone = scans["train"]
+    if lenient and not folders and (alone.loose or alone.pictures) and len(alone.pictures) < 2:
+        return Data(name=root.name, train=open_pictures(root, ("",), pixels), notes=NO_CLASSES)
     classes = _classes(root, scans["train"])
-    if strays:
+    if lenient:
         named = {name for found in scans.values() for name in found.pictures}
         classes += sorted(named - set(classes))
     sources = {

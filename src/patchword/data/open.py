@@ -48,7 +48,7 @@ def open_data(
     pixels: Pixels,
     seed: int,
     columns: Sequence[str] = (),
-    strays: bool = False,
+    lenient: bool = False,
 ) -> Data:
     """Recognise a data set and open it.
 
@@ -61,8 +61,8 @@ def open_data(
         seed: of the split, where there is none.
         columns: as ROLE=NAME, where the data's own names do not tell: path, label, value, split;
             and separator, between the labels of a cell.
-        strays: class folders that only held-out splits have are classes too, after the others,
-            rather than an error.
+        lenient: for a look, not for a training: classes that only held-out splits have come after
+            the others, and pictures without classes are of the class `""`, rather than refused.
 
     Raises:
         DataError: nothing is there, or nothing that is understood.
@@ -79,11 +79,11 @@ def open_data(
         if kind := _kind(word):
             return _open_kind(Path(word.partition(":")[2]), kind, pixels, seed)
         if is_pattern(str(where)) or Path(where).suffix == ".tar":
-            path = Path(where).absolute()
-            return open_shards(named(str(where)), find_shards(path), given, pixels, seed=seed)
+            shards, name = find_shards(Path(where).absolute()), named(str(where))
+            return open_shards(name, shards, given, pixels, seed=seed, lenient=lenient)
         path = Path(where)
         if path.is_dir():
-            return _open_folder(path.resolve(), given, pixels, seed, strays=strays)
+            return _open_folder(path.resolve(), given, pixels, seed, lenient=lenient)
         if path.is_file() and path.suffix.lower() in (*TABLES, ".txt"):
             return open_lists({"train": path.resolve()}, given, pixels, seed=seed)
     except PermissionError as error:
@@ -107,7 +107,7 @@ def _open_kind(folder: Path, kind: Kind, pixels: Pixels, seed: int) -> Data:
 
 
 def _open_folder(
-    folder: Path, columns: Columns, pixels: Pixels, seed: int, *, strays: bool = False
+    folder: Path, columns: Columns, pixels: Pixels, seed: int, *, lenient: bool = False
 ) -> Data:
     """Recognise what is in a folder; the layouts that are marked by a file's name come first."""
     if lists := find_lists(folder):
@@ -115,7 +115,7 @@ def _open_folder(
     if saved := find_saved(folder):
         return open_saved(folder, saved, columns, pixels, seed=seed)
     if (shards := find_shards(folder)) and "train" in shards:
-        return open_shards(folder.name, shards, columns, pixels, seed=seed)
+        return open_shards(folder.name, shards, columns, pixels, seed=seed, lenient=lenient)
     if tables := find_parquet(folder):
         return open_parquet(folder, tables, columns, pixels)
     if columns != Columns():
@@ -128,4 +128,4 @@ def _open_folder(
         return open_idx(folder, pairs, pixels)
     if is_tiny_imagenet(folder):
         return open_tiny_imagenet(folder, pixels)
-    return open_folder(folder, pixels, seed=seed, strays=strays)
+    return open_folder(folder, pixels, seed=seed, lenient=lenient)

@@ -9,10 +9,9 @@ shard by shard in the order of their names, member by member.
 
 import json
 import re
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,30 +20,16 @@ from torch import Tensor
 from patchword.data.columns import LABELS, PICTURES, SPLIT_NAMES, Columns, called
 from patchword.data.decode import Header, decode, decode_with_header, header
 from patchword.data.pixels import Pixels
-from patchword.data.source import Data, Source, Targets, digest, divided
+from patchword.data.source import NO_CLASSES, Data, Source, Targets, digest, divided
+from patchword.data.tar import Piece, Sample, content, samples
 from patchword.data.targets import Fault, Row, labelled, note
 from patchword.errors import DataError, ImageError
 
-KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 BRACES = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)")
 LARGEST = 1 << 28  # bytes of a picture
 LONGEST = 1 << 20  # bytes of what is said of it
-BLOCK = 512
 
-
-class Piece(NamedTuple):
-    """Where a member's bytes are."""
-
-    shard: int
-    offset: int
-    size: int
-
-
-class Sample(NamedTuple):
-    """The members of one key."""
-
-    name: str  # of the shard, and the key in it
-    members: dict[str, Piece]  # by what follows the key's first point, in small letters
+Place: TypeAlias = tuple[str, Piece]  # a picture: what it is called, and its bytes
 
 
 class ShardSource(Source):
@@ -53,7 +38,7 @@ class ShardSource(Source):
     def __init__(
         self,
         shards: Sequence[Path],
-        pictures: Sequence[tuple[str, Piece]],
+        pictures: Sequence[Place],
         targets: Targets,
         pixels: Pixels,
     ) -> None:
@@ -90,13 +75,6 @@ class ShardSource(Source):
         if len(found) != piece.size:
             raise ImageError(f"{self.names[index]}: its shard is cut short now; get it again")
         return found
-
-
-def content(shard: Path, piece: Piece) -> bytes:
-    """Read a member."""
-    with shard.open("rb") as file:
-        file.seek(piece.offset)
-        return file.read(piece.size)
 
 
 def is_pattern(where: str) -> bool:
@@ -150,7 +128,13 @@ def expanded(name: str) -> list[str]:
 
 
 def open_shards(
-    name: str, files: Mapping[str, list[Path]], columns: Columns, pixels: Pixels, *, seed: int
+    name: str,
+    files: Mapping[str, list[Path]],
+    columns: Columns,
+    pixels: Pixels,
+    *,
+    seed: int,
+    lenient: bool = False,
 ) -> Data:
     """Index tar files.
 
@@ -160,25 +144,20 @@ def open_shards(
         columns: may name the member of a JSON object that is the label.
         pixels: the contract.
         seed: of the split, where there is none.
+        lenient: where no sample has a label, all are of the class `""`, rather than be refused.
 
     Raises:
         DataError: a shard is broken or holds what no shard should, or too many samples are wrong.
     """
     if "train" not in files:
         raise DataError(f"{name} has no training shards; name them train-000000.tar, ...")
-    faults: list[Fault] = []
-    splits: dict[str, list[Row]] = {}
-    for split, shards in files.items():
-        splits[split] = []
-        for number, shard in enumerate(shards):
-            for sample in samples(shard, number, faults):
-                row = _row(shards, sample, columns)
-                faults.extend([row] if isinstance(row, Fault) else [])
-                splits[split].extend([row] if isinstance(row, Row) else [])
+    splits, bare, faults = _indexed(files, columns)
+    if lenient and not any(splits.values()) and bare["train"]:
+        return Data(name=name, notes=NO_CLASSES, ids=(), **_unlabelled(files, bare, pixels))
     count = len(faults) + sum(map(len, splits.values()))
     if not splits["train"]:
-        first = f": {faults[0].place} {faults[0].reason}" if faults else ""
-        raise DataError(f"{files['train'][0]} has no labelled pictures{first}")
+        why = next((f": {fault.place} {fault.reason}" for fault in faults), "")
+        raise DataError(f"{files['train'][0]} has no labelled pictures{why}")
     made, wrong = labelled(splits, columns.kind)
     notes = note([*faults, *wrong], count)
     sources = {
@@ -190,58 +169,42 @@ def open_shards(
     return Data(name=name, notes=notes, ids=(), **sources)
 
 
-def samples(shard: Path, number: int, faults: list[Fault]) -> Iterator[Sample]:
-    """Yield the samples of a shard, in its order; a key that stands apart twice joins `faults`."""
-    seen: set[str] = set()
-    now: Sample | None = None
-    for path, piece in members(shard, number):
-        match = KEY.fullmatch(path)
-        if match is None or path.rpartition("/")[2].startswith("__"):
-            continue
-        key, what = match[1], match[2].lower()
-        name = f"{shard.name}/{key}"
-        if now is None or now.name != name:
-            if now is not None:
-                yield now
-            now = Sample(name if key not in seen else f"{name}#2", {})
-            if key in seen:
-                faults.append(Fault(name, "has a key that stood before"))
-                now = None
-                continue
-            seen.add(key)
-        now.members[what] = piece
-    if now is not None:
-        yield now
+def _indexed(
+    files: Mapping[str, list[Path]], columns: Columns
+) -> tuple[dict[str, list[Row]], dict[str, list[Place]], list[Fault]]:
+    """Return the samples of each split that have labels, the places of others, and all faults."""
+    faults: list[Fault] = []
+    splits: dict[str, list[Row]] = {split: [] for split in files}
+    bare: dict[str, list[Place]] = {split: [] for split in files}
+    for split, shards in files.items():
+        for number, shard in enumerate(shards):
+            for sample in samples(shard, number, faults):
+                row = _row(shards, sample, columns)
+                if isinstance(row, Fault):
+                    faults.append(row)
+                elif row.raw != "":
+                    splits[split].append(row)
+                else:
+                    bare[split].append(row.picture)
+                    faults.append(_without_label(sample))
+    return splits, bare, faults
 
 
-def members(shard: Path, number: int) -> Iterator[tuple[str, Piece]]:
-    """Yield the files in a shard.
-
-    Raises:
-        DataError: it is damaged, or has links, devices or paths that lead out of it.
-    """
-    size = shard.stat().st_size
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
-                if member.isdir():
-                    continue
-                if not member.isreg() or member.issparse():
-                    raise DataError(f"{shard}: {member.name!r} is no plain file; make it anew")
-                if member.name.startswith("/") or ".." in member.name.split("/"):
-                    raise DataError(f"{shard}: {member.name!r} leads out of it; make it anew")
-                if member.offset_data + member.size > size:
-                    raise DataError(f"{shard} is cut short in {member.name!r}; get it again")
-                yield member.name, Piece(number, member.offset_data, member.size)
-            end = tar.offset
-        if any(content(shard, Piece(number, end, BLOCK))):  # tarfile ends in silence at damage
-            raise DataError(f"{shard} is damaged at byte {end}; get it again")
-    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{shard} cannot be read as a tar file: {reason}; unpack gzip") from None
+def _unlabelled(
+    files: Mapping[str, list[Path]],
+    pictures: Mapping[str, Sequence[Place]],
+    pixels: Pixels,
+) -> dict[str, ShardSource]:
+    """Return the splits of shards without labels, all of one class that has no name."""
+    found: dict[str, ShardSource] = {}
+    for split in filter(pictures.__getitem__, pictures):
+        targets = Targets(("",), np.zeros(len(pictures[split]), dtype=np.int64))
+        found[split] = ShardSource(files[split], pictures[split], targets, pixels)
+    return found
 
 
 def _row(shards: Sequence[Path], sample: Sample, columns: Columns) -> Row | Fault:
+    """Return a sample's picture and label; the label is empty where it has none."""
     picture = next((p for what, p in sample.members.items() if f".{what}" in PICTURES), None)
     if picture is None:
         return Fault(sample.name, "has no picture")
@@ -251,10 +214,12 @@ def _row(shards: Sequence[Path], sample: Sample, columns: Columns) -> Row | Faul
         if piece is not None and piece.size <= LONGEST:
             raw = _said(content(shards[piece.shard], piece), what, columns)
             break
-    if raw == "":
-        there = ", ".join(sample.members)
-        return Fault(sample.name, f"has no label; it has {there}; wanted: cls, or json with one")
     return Row(sample.name, raw, (sample.name, picture))
+
+
+def _without_label(sample: Sample) -> Fault:
+    there = ", ".join(sample.members)
+    return Fault(sample.name, f"has no label; it has {there}; wanted: cls, or json with one")
 
 
 def _said(content: bytes, what: str, columns: Columns) -> Any:

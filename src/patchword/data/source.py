@@ -18,6 +18,7 @@ from patchword.errors import ImageError
 
 CACHE_BYTES = 1 << 30
 HELD_OUT = 0.2
+NO_CLASSES = ("there are no classes: every picture is only looked at",)  # a note
 
 Kind: TypeAlias = Literal[
     "class", "labels", "shares", "values", "mask", "objects", "panoptic", "depth"

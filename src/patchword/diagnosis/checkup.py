@@ -42,6 +42,7 @@ UNJUDGED = {  # kind of what is known -> why no label is called wrong
     "values": "not looked for: values are no labels",
     **{kind: "not looked for: scenes have no single label to be wrong" for kind in KINDS},
 }
+UNLABELLED = "not looked for: the pictures have no classes, or one and the same"
 OMITTED = {  # kind of what is known -> which findings make no sense there
     "shares": ("a picture counts to the class of its largest share",),
     "values": ("classes are not compared between splits: values have none",),
@@ -103,8 +104,8 @@ def checkup(
     same = duplicates.exact(examined)
     groups = (*same, *duplicates.near(examined, same, watch=watch))
     rows = rows[np.isin(examined.labels[rows], opened.train.labels)]  # strays are told apart
-    found, words = None, UNJUDGED.get(opened.train.kind, "")
-    if opened.train.kind == "class":
+    found, words = None, UNJUDGED.get(opened.train.kind, UNLABELLED)
+    if opened.train.kind == "class" and len(opened.train.classes) > 1:
         if run is None:
             vectors, by = _small_copies(examined, rows), "the pictures themselves, made small"
         else:
@@ -135,7 +136,7 @@ def _showing(examined: Examined, data: str | Path) -> Int64[np.ndarray, " rows"]
 
 
 def _opened(data: str | Path, columns: Sequence[str], pixels: Pixels) -> Data:
-    return open_data(data, pixels=pixels, seed=0, columns=columns, strays=True)
+    return open_data(data, pixels=pixels, seed=0, columns=columns, lenient=True)
 
 
 def _census(examined: Examined) -> dict[str, SplitCensus]:
