@@ -8,6 +8,7 @@ import argparse
 import copy
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -128,7 +129,7 @@ def fastest(forms, batch, wanted, *, train, compiled):
     for model, way in tried:
         found = trial(model, way, batch, wanted, train=train, within=HOPELESS * best[0])
         best = min(best, found or best, key=first)
-    if compiled:
+    if compiled and best[1]:
         model, way = best[1].plain, replace(best[1].way, compiled=True)
         best = min(best, trial(model, way, batch, wanted, train=train) or best, key=first)
     return best[1]
@@ -192,6 +193,8 @@ def raced(ours, theirs, config, given):
     forms = {"": ours} if train else {"": ours, "folded": fold(copy.deepcopy(ours))}
     mine = fastest(forms, batch, wanted, **kinds)
     other = fastest(theirs, batch, wanted, **kinds)
+    if mine is None or other is None:
+        sys.exit(f"{'theirs' if mine else 'ours'} is right in none of its configurations")
     twin = Side(other.plain, other.way, batch, train=train)
     twin.call()
     ratios, same = duel(mine, other, twin, rounds)

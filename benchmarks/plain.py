@@ -11,6 +11,8 @@ everything else shared. Rows gather in benchmarks/plain.json; the page is zoo.py
 
 from dataclasses import replace
 
+import torch
+
 from benchmarks import zoo
 from benchmarks.duel import asked, raced, run
 from patchword import models
@@ -39,6 +41,7 @@ MODELS = {  # of each family, and of each operator that it may have
     "vil_tiny": {},
     "vt_resnet18": {},
 }
+SHARP = ("lrnet", "sasa")  # softmaxes so sharp that rounding changes who wins them
 UNPUBLISHED = ("lrnet", "pale", "sasa", "vt")  # no code of the authors that runs a network
 
 
@@ -46,12 +49,22 @@ def race(name, change, given):
     """Yield the one row of a model."""
     config, family = replace(models.config(name), **change), models.index()[name]
     ours = perturbed(classifier(config.build(), CLASSES), name).eval()
+    if family in SHARP:
+        soften(ours)
     settled(Peer(label="ours", model=ours, format="", see=answer), config)
     theirs = swapped(ours, TABLES[family])
     peer = "formulas" if family in UNPUBLISHED else "authors"
     yield {"model": name, "changed": change, "peer": peer} | raced(
         ours, {"": theirs}, config, given
     )
+
+
+@torch.no_grad()
+def soften(model):
+    """Make queries and keys smaller, so that the outputs of two forms can be compared at all."""
+    for key, tensor in model.named_parameters():
+        if key.endswith((".q.weight", ".k.weight", ".qkv.weight")):
+            tensor *= 0.2
 
 
 def answer(model, batch):
