@@ -13,6 +13,7 @@ from patchword.catalogue import Agreement, Figures
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "families.md"
 SPEED = ROOT / "benchmarks" / "zoo.json"
+APART = ROOT / "benchmarks" / "plain.json"  # families that no library has
 HEAD = """\
 # Families
 
@@ -24,7 +25,8 @@ tensors of the authors' code; a plain form is one that our tests write out from 
 public code is no oracle. Errors: the largest of all its models, relative to the largest value.
 Formats: of tensors, read and written; `config.json` is transformers' own. Parameters: the model
 that is furthest from what its paper says. Speed: seconds of the best packaged peer over ours, the
-forward pass and the training step.
+forward pass and the training step; in italics, where no library has the family, seconds of the same
+network with its authors' algorithm in place of ours.
 
 | family | models | agrees with | logits | features | gradients | formats | parameters | speed |
 | --- | ---: | --- | ---: | ---: | ---: | --- | --- | --- |
@@ -36,19 +38,20 @@ def write(known: dict[str, Figures]) -> None:
     families: dict[str, list[str]] = defaultdict(list)
     for name, file in models.index().items():
         families[file].append(name)
-    speeds = speed(json.loads(SPEED.read_text(encoding="utf-8")) if SPEED.exists() else [])
+    speeds = {key: f"*{ratio:.2f}*" for key, ratio in speed(APART).items()}
+    speeds |= {key: f"{ratio:.2f}" for key, ratio in speed(SPEED).items()}
     rows = [line(file, families[file], known, speeds) for file in sorted(families)]
     PAGE.write_text(HEAD + "".join(rows), encoding="utf-8")
 
 
 def line(
-    file: str, names: list[str], known: dict[str, Figures], speeds: dict[tuple[str, str], float]
+    file: str, names: list[str], known: dict[str, Figures], speeds: dict[tuple[str, str], str]
 ) -> str:
     """Return a family's row in Markdown."""
     family = import_module(f"patchword.models.{file}")
     found = [a for name in names if name in known for a in known[name].parity.items()]
     errors = [largest(found, what) for what in ("logits", "features", "gradients")]
-    fast = [f"{speeds[file, mode]:.2f}" for mode in ("forward", "step") if (file, mode) in speeds]
+    fast = [speeds[file, mode] for mode in ("forward", "step") if (file, mode) in speeds]
     cells = [f"`{file}`", str(len(names)), references(file, found), *errors]
     cells += [formats(family), furthest(family, known), ", ".join(fast)]
     return f"| {' | '.join(cells)} |\n"
@@ -92,8 +95,9 @@ def furthest(family: ModuleType, known: dict[str, Figures]) -> str:
     return f"{known[name].parameters / 1e6:.2f} M, paper {params:g} M (`{name}`)"
 
 
-def speed(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """Return the ratio to the fastest peer, by family and mode."""
+def speed(path: Path) -> dict[tuple[str, str], float]:
+    """Return the ratio to the fastest peer that a file of races knows, by family and mode."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     ratios: dict[tuple[str, str], float] = {}
     for row in rows:
         key = models.index()[row["model"]], row["mode"]
