@@ -2,7 +2,8 @@
 
 The same command goes on where it was stopped or killed: a finished cell is read, one in progress
 continues from its newest checkpoint. What came out gathers in OUT/results.json; the page that is
-drawn from it stands beside it.
+drawn from it stands beside it. Where OUT is gone, cells that were kept count as they are, and are
+trained again only if another one needs their weights.
 """
 
 import json
@@ -34,22 +35,42 @@ class Study:
     seeds: int = 3
     steps: int | None = None  # of every training; None: as the study says
     until: float = inf  # by `time.monotonic`: no cell begins after it
+    kept: dict = field(default_factory=dict)  # cells of earlier sittings
     cells: dict = field(default_factory=dict)
     choices: list = field(default_factory=list)
+    asked: dict = field(default_factory=dict)  # cell -> what it is trained on, and how
 
     def cell(self, name, data, *parts):
-        """Return what came out of a training, which is trained now if it was not."""
-        path = self.path(name)
-        done = (path / "model.safetensors").exists() and (path / "report.html").exists()
-        if not done and time.monotonic() > self.until:
+        """Return what came out of a training, which is trained now if it never was."""
+        words = merged({"seed": 0, "cache": self.path("answers")}, *parts)
+        self.asked[name] = data, words
+        if not (name in self.kept and self.kept[name]["words"] == told(words)) or self.done(name):
+            self.cells[name] = self.trained(name)
+        else:
+            self.cells[name] = self.kept[name]
+        return self.cells[name]
+
+    def done(self, name):
+        """Tell whether a cell's run is there and finished."""
+        files = ("model.safetensors", "report.html")
+        return all((self.path(name) / file).exists() for file in files)
+
+    def trained(self, name):
+        """Train a cell, after those whose weights it needs; of a finished one, read the run."""
+        data, words = self.asked[name]
+        for other in [other for other in self.asked if self.path(other) in words.values()]:
+            if not self.done(other):
+                self.trained(other)
+        if not self.done(name) and time.monotonic() > self.until:
             raise Late(name)
         print(f"\n== {name}", flush=True)
-        words = merged({"seed": 0, "cache": self.path("answers")}, *parts)
+        path = self.path(name)
         run = train(data, out=path, **words)  # of a finished one, compares the settings
         settings = read_json(path / "config.json")["settings"]
         log = (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [row for row in map(json.loads, log) if "loss" in row]
-        self.cells[name] = found = {
+        return {
+            "made": measured(),
             "seed": settings["request"]["seed"],
             "steps": settings["steps"],
             "batch_size": settings["recipe"]["batch_size"],
@@ -57,10 +78,9 @@ class Study:
             "waited": sum(row["seconds"] * row["waiting"] for row in rows),
             "pace": median(row["images_per_second"] for row in rows),
             "precision": settings["precision"],
-            "words": {key: str(value) for key, value in words.items()},
+            "words": told(words),
             "scores": run.scores,
         }
-        return found
 
     def path(self, name):
         """Return the folder of a cell."""
@@ -93,6 +113,11 @@ def merged(*parts):
     return words | {"settings": [s for part in parts for s in part.get("settings", ())]}
 
 
+def told(words):
+    """Return the words of a command as they are kept."""
+    return {key: str(value) for key, value in words.items()}
+
+
 def length(steps):
     """Return the words for so many steps."""
     return {"settings": [f"steps={steps}"]}
@@ -117,10 +142,8 @@ def joined(found, kept):
     groups = set(map(group, found["cells"]))
     more = {name: cell for name, cell in kept["cells"].items() if group(name) not in groups}
     choices = [choice for choice in kept["choices"] if choice["group"] not in groups]
-    made = {*found["made"].split("; "), *(kept["made"].split("; ") if more else ())}
     return {
         **found,
-        "made": "; ".join(sorted(made)),
         "choices": [*choices, *found["choices"]],
         "cells": {**more, **found["cells"]},
     }
@@ -136,17 +159,17 @@ def sitting(parser, words, everything, page, about, groups, places):
         page: draws results.
         about: of the study, for the page.
         groups: of cells, of the whole study.
-        places: where results and page are kept when all that was asked for is there; groups that
-            were not asked for stay there as they are.
+        places: where results and page are kept; groups that were not asked for stay there as they
+            are.
     """
     parser.add_argument("--minutes", type=float, default=inf)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--page", action="store_true")
     given = parser.parse_args(words)
     same(given.out, {"sets": str(given.sets), "seeds": given.seeds, "steps": given.steps})
     until = time.monotonic() + 60 * given.minutes
-    study = Study(given.out, given.seeds, given.steps, until)
+    before = read_json(places[0]) if given.steps is None and places[0].exists() else None
+    study = Study(given.out, given.seeds, given.steps, until, before["cells"] if before else {})
     left, code = "", 0
     try:
         everything(study, given)
@@ -154,15 +177,14 @@ def sitting(parser, words, everything, page, about, groups, places):
         left = f"stopped before {late}"
     except (Stopped, KeyboardInterrupt) as stopped:
         left, code = str(stopped) or "interrupted", 130
-    found = {"made": measured(), "seeds": given.seeds, **about}
-    found |= {"choices": study.choices, "cells": study.cells}
-    kept = given.steps is None and (given.page or not left)
-    if kept and places[0].exists():
-        found = joined(found, read_json(places[0]))
+    found = {"seeds": given.seeds, **about, "choices": study.choices, "cells": study.cells}
+    if before:
+        found = joined(found, before)
+    found["made"] = "; ".join(sorted({cell["made"] for cell in found["cells"].values()}))
     found["whole"] = not left and groups <= set(map(group, found["cells"]))
     texts = (json.dumps(found, indent=1) + "\n", page(found))
     beside = (given.out / "results.json", given.out / "page.md")
-    for place, text in zip(beside + places * kept, texts * 2, strict=False):
+    for place, text in zip(beside + places * (given.steps is None), texts * 2, strict=False):
         write_text(place, text)
     print(f"\n{left}; the same command goes on" if left else "\nall cells are there", flush=True)
     return code

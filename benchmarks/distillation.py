@@ -1,7 +1,7 @@
 """Does a teacher help a small transformer? DeiT's tables 2 and 3, at the size of two cores.
 
     python -m benchmarks.distillation [SETS] [--minutes 50] [--seeds 3] [--steps N]
-        [--only cifar10] [--out runs/distillation] [--page]
+        [--only cifar10] [--out runs/distillation]
 
 On CIFAR-10 (JPEG q75): no teacher, soft, hard, hard with token from a convnet, hard with token from
 a transformer; on Fashion-MNIST no teacher and hard with token; then the untaught student and the
@@ -13,9 +13,10 @@ held out: the test pictures choose nothing.
 
 Nothing else should run. Every cell is a run directory of `patchword train` in OUT: the same command
 goes on where it was stopped or killed, and with --minutes it stops by itself after the cell that is
-in progress then. When all is there, or with --page, docs/distillation.md is drawn. --only trains
-one data set's, drawn beside what is known of the other. --steps cuts every training short, to try
-the way through; what comes out then stays in OUT.
+in progress then. What came out gathers in benchmarks/distillation.json, from which
+docs/distillation.md is drawn, and is not trained again where OUT is gone, unless its weights are
+needed. --only trains one data set's. --steps cuts every training short, to try the way through;
+what comes out then stays in OUT.
 """
 
 import argparse
@@ -106,9 +107,11 @@ class Ground:
         steps = round(STUDENT_SECONDS * found["pace"] / found["batch_size"])
         return {**words, "precision": found["precision"]}, self.study.steps or steps
 
-    def teaching(self):
-        """Return the words for the length of a teacher's training."""
-        return length(self.study.steps) if self.study.steps else {"minutes": TEACHER_MINUTES}
+    def teaching(self, share=1.0):
+        """Return the words for the length of a teacher's training, or for a share of it."""
+        if self.study.steps:
+            return length(self.study.steps)
+        return {"minutes": share * TEACHER_MINUTES}
 
     def taught_by(self, method):
         """Return the words that name a method's teacher."""
@@ -126,9 +129,9 @@ def settled(ground, student, steps):
     words, untaught = ground.choose("augmentation", views, student, short)
     student = merged(student, words)
     sides = {f"{side} pixels": {"image_size": side} for side in where.sides}
-    convnet = merged({"model": where.convnet, "settings": CONVNET}, ground.teaching())
-    words, teacher = ground.choose("convnet", sides, convnet)
-    convnet = merged(convnet, words)
+    convnet = {"model": where.convnet, "settings": CONVNET}
+    words, teacher = ground.choose("convnet", sides, convnet, ground.teaching(1 / 2))
+    convnet = merged(convnet, words, ground.teaching())
     soft = {
         f"lambda {share}, tau {tau}": {
             "distill": "soft",

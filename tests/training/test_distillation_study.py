@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import distillation, distillation_page
+from benchmarks import cells, distillation, distillation_page
 from tests.training.runs import ONE_THREAD
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +99,38 @@ def test_differences_are_paired_and_may_not_be_resolved():
     assert half == pytest.approx(4.302653 * 0.2645751 / 3**0.5, rel=1e-5)  # t of two degrees
     assert distillation_page.difference([0.91, 0.92, 0.93], [0.1, 0.11, 0.12])[1] == "higher"
     assert distillation_page.difference([0.1, 0.11, 0.12], [0.91, 0.92, 0.93])[1] == "lower"
+
+
+def test_a_kept_cell_is_trained_again_only_for_its_weights(tmp_path, monkeypatch):
+    trained = []
+
+    def train(data, *, out, **words):
+        trained.append(out.name)
+        out.mkdir(parents=True)
+        recipe = {"batch_size": 2}
+        request = {"seed": words["seed"]}
+        settings = {"steps": 1, "precision": "fp32", "recipe": recipe, "request": request}
+        (out / "config.json").write_text(json.dumps({"settings": settings}))
+        row = {"loss": 1.0, "seconds": 1.0, "waiting": 0.0, "images_per_second": 2.0}
+        (out / "log.jsonl").write_text(json.dumps(row) + "\n")
+        (out / "model.safetensors").touch()
+        (out / "report.html").touch()
+        return SimpleNamespace(scores={})
+
+    def study(name, kept):
+        made = cells.Study(tmp_path / name, kept=kept)
+        monkeypatch.chdir(tmp_path)
+        for cell, words in {"teacher": {}, "other": {}, "pupil": {"lr": rate}}.items():
+            lesson = {"teacher": made.path("teacher")} if cell == "pupil" else {}
+            made.cell(cell, "digits", {"cache": "answers"}, words, lesson)
+        return made.cells
+
+    monkeypatch.setattr(cells, "train", train)
+    rate = 0.1
+    first = study("out", {})
+    assert trained == ["teacher", "other", "pupil"]
+    shutil.rmtree(tmp_path / "out")
+    assert study("out", first) == first and trained[3:] == []
+    rate = 0.2  # another pupil, of the same teacher
+    study("out", first)
+    assert trained[3:] == ["teacher", "pupil"]
