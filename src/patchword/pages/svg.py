@@ -10,11 +10,12 @@ WIDE, HIGH = 640, 400  # of the plot, in pixels
 LEFT, TOP, BELOW = 64, 64, 56
 GRID = "#e2dfd8"
 LINES = ("#2f6db5", "#d9661f", "#2b8a6a", "#8c4fa8", "#a8811a", "#b23a5e")
+GROUPS = (*LINES, "#7b8188", "#5bb4de", "#7a5033", "#e693bb")  # ten classes, apart on both grounds
 
 
 def hue(group: int) -> str:
-    """Return a colour for a group: the lines' for the first ones, then others around the circle."""
-    return LINES[group] if group < len(LINES) else f"hsl({group * 137 % 360} 45% 50%)"
+    """Return a colour for a group: of its own for the first ones, then one around the circle."""
+    return GROUPS[group] if group < len(GROUPS) else f"hsl({group * 137 % 360} 45% 50%)"
 
 
 def as_svg(drawn: object, title: str) -> str:
