@@ -163,8 +163,8 @@ def augmented(
 ) -> UInt8[Tensor, "b c h w"]:
     """Do everything but the crop to a batch, which may be written over."""
     if augment.hflip:
-        flipped = torch.from_numpy(address.uniforms(Stream.FLIP, 1)[:, 0] < augment.hflip)
-        images = images.flip(-1).where(flipped[:, None, None, None], images)
+        for row in np.flatnonzero(address.uniforms(Stream.FLIP, 1)[:, 0] < augment.hflip):
+            images[row] = images[row].flip(-1)
     if augment.rand_augment:
         images = rand_augment(images, augment.rand_augment, into, address, augment.interpolation)
     if augment.three_augment:
