@@ -5,6 +5,7 @@
 .PHONY: help setup demo test lint types wheel smoke lock clean
 
 MAKEFLAGS += --no-print-directory
+unexport PYTHONDONTWRITEBYTECODE  # each process would compile torch anew, which takes seconds
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat requirements.lock pyproject.toml | cksum | tr ' ' -)
 COMPILE := pip compile pyproject.toml -o requirements.lock --universal --python-version 3.11 \

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -193,13 +195,17 @@ def test_closing_stops_the_thread():
 class Killed(Dataset):
     def __getitem__(self, item):
         if item == 3:
+            time.sleep(0.1)  # else it may die while it hands over an item, and all wait 5 s for it
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.zeros(1)
 
 
 def test_a_killed_worker_is_an_error_not_a_hang():
-    with pytest.raises(DataError, match="a data worker died"):
+    """And the other ends with it, though the error is kept: else the process could not end."""
+    others = {*active_children()}
+    with pytest.raises(DataError, match="a data worker died") as caught:
         list(loader(Killed(), start=0, stop=50, workers=2))
+    assert caught.value and {*active_children()} <= others
 
 
 def test_importing_data_imports_no_heavy_library():

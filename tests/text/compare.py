@@ -1,9 +1,5 @@
 """How text models are held against live references, and what all of them must keep."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
 
 from patchword.weights import Format, fill
@@ -52,12 +48,3 @@ def gradients(model):
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in model.named_parameters()
     }
-
-
-def graphs(module):
-    """Hold that a test file's models export and compile whole, where shapes are not checked."""
-    command = [sys.executable, "-W", "error", "-m", "tests.text.graphs", module]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
-    )
-    assert ran.returncode == 0, ran.stderr

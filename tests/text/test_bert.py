@@ -10,7 +10,7 @@ from patchword import text
 from patchword.text import bert
 from patchword.text.bert import BertConfig, BertPretraining
 from tests.parity.peer import perturbed
-from tests.text.compare import close, filled, graphs, same_gradients, words
+from tests.text.compare import close, filled, same_gradients, words
 from tests.text.goldens import formats
 
 TINY = BertConfig(vocab_size=29, context=12, embed_dim=16, depth=2, num_heads=4, drop_rate=0.0)
@@ -100,10 +100,6 @@ def test_no_word_sees_padding():
 def test_bf16_is_finite():
     model = perturbed(BertPretraining(TINY), "bf16").bfloat16()
     assert all(part.isfinite().all() for part in model(*batch()))
-
-
-def test_it_is_one_graph_and_a_program():
-    graphs("tests.text.test_bert")
 
 
 def shipped():

@@ -16,7 +16,7 @@ An end is one of
                                               its data workers get it too, as from a terminal
 
 It answers with a line: how the processes ended, each by an exit code, or minus a signal. Each is a
-fork of this one, which has imported everything: what costs seconds is paid once.
+fork of this one, which has imported everything and taken a step: what costs seconds is paid once.
 """
 
 import json
@@ -24,8 +24,10 @@ import os
 import signal
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jinja2  # noqa: F401
 import rich.table  # noqa: F401
@@ -91,6 +93,14 @@ def run(words: list[str], out: str, save_seconds: float, ends: list[dict]) -> li
     return found
 
 
+def warm() -> None:
+    """Take one step, so that a fork finds there what is made when it is first needed."""
+    words = ("train", "digits", "--precision", "fp32", "--workers", "0", "--settings", "steps=1")
+    with TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        assert main([*words, "--out", f"{folder}/run"]) == 0
+
+
 if __name__ == "__main__":
+    warm()
     for line in sys.stdin:
         print(json.dumps(run(**json.loads(line))), flush=True)

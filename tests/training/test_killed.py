@@ -22,7 +22,7 @@ def at_random(kills, steps, seed):
 @pytest.mark.parametrize(
     ("epochs", "kills", "workers"),
     [
-        (3, 2, 0),
+        (2, 2, 0),
         pytest.param(10, 10, 0, marks=pytest.mark.slow),
         pytest.param(10, 10, 2, marks=pytest.mark.slow),
     ],
@@ -43,20 +43,20 @@ def test_kill_9_while_each_file_is_put_in_place(ends, whole, tmp_path):
         for file in files
         for at in ("inside", "before", "after")
     ]
-    words = [*FAST, "--epochs", "3"]
+    words = [*FAST, "--epochs", "2"]
     found = ends(words, tmp_path / "killed", [*moments, {}], save_seconds=0.0)
     assert found == [KILLED] * len(moments) + [0]
-    assert differences(whole(3), tmp_path / "killed") == []
+    assert differences(whole(2), tmp_path / "killed") == []
     assert list((tmp_path / "killed").rglob("*.part")) == []
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_interrupted_training_is_saved_where_it_was(ends, whole, tmp_path, workers):
     """Whether it is asked to stop alone, or with its data workers: Ctrl-C goes to all of them."""
-    words = [*FAST, "--epochs", "3", "--workers", str(workers)]
+    words = [*FAST, "--epochs", "2", "--workers", str(workers)]
     hits = [
         {"step": 5, "seconds": 0.05, "signal": signal.SIGTERM},
         {"step": 40, "seconds": 0.05, "signal": signal.SIGINT, "group": True},
     ]
     assert ends(words, tmp_path / "hit", [*hits, {}]) == [130, 130, 0]
-    assert differences(whole(3), tmp_path / "hit") == []
+    assert differences(whole(2), tmp_path / "hit") == []

@@ -15,7 +15,7 @@ from patchword.training import job
 from patchword.training.settings import stored
 from tests.training.runs import FAST, differences, photos
 
-WORDS = [*FAST, "--epochs", "3"]
+WORDS = [*FAST, "--epochs", "2"]
 
 
 def files(folder):
@@ -33,16 +33,16 @@ def begun(tmp_path, monkeypatch):
 
 
 def test_a_finished_run_is_left_as_it_is(whole, capsys):
-    before = files(whole(3))
-    assert main([*WORDS, "--out", str(whole(3))]) == 0
-    assert capsys.readouterr().out == f"{whole(3)} is finished; name another --out to train again\n"
-    assert files(whole(3)) == before
+    before = files(whole(2))
+    assert main([*WORDS, "--out", str(whole(2))]) == 0
+    assert capsys.readouterr().out == f"{whole(2)} is finished; name another --out to train again\n"
+    assert files(whole(2)) == before
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--epochs", "2"), "with --epochs 3.0, not --epochs 2.0"),
+        (("--epochs", "3"), "with --epochs 2.0, not --epochs 3.0"),
         (("--seed", "1"), "with --seed 0, not --seed 1"),
         (("--model", "vit_mini_patch2_8"), "with no --model, not --model vit_mini_patch2_8"),
         (("--compile",), "with no --compile, not --compile True"),
@@ -50,11 +50,11 @@ def test_a_finished_run_is_left_as_it_is(whole, capsys):
     ],
 )
 def test_another_setting_under_the_same_name_is_refused(whole, capsys, words, said):
-    before = files(whole(3))
-    assert main([*WORDS, "--out", str(whole(3)), *words]) == 2
+    before = files(whole(2))
+    assert main([*WORDS, "--out", str(whole(2)), *words]) == 2
     line = capsys.readouterr().err
     assert said in line and line.count("\n") == 1
-    assert files(whole(3)) == before
+    assert files(whole(2)) == before
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
@@ -89,28 +89,28 @@ def test_it_is_continued_on_the_same_ones(begun):
 
 
 def test_the_directory_holds_every_setting_as_it_ran(whole):
-    written = json.loads((whole(3) / "config.json").read_text(encoding="utf-8"))
-    settings = stored(whole(3))
+    written = json.loads((whole(2) / "config.json").read_text(encoding="utf-8"))
+    settings = stored(whole(2))
     assert dump(settings) == written["settings"]
-    assert settings.recipe.optim.name == "adamw" and settings.steps == 3 * 26
+    assert settings.recipe.optim.name == "adamw" and settings.steps == 2 * 26
     assert (settings.precision, settings.workers, settings.threads) == ("fp32", 0, 1)
     assert written["classes"] == [str(digit) for digit in range(10)]
     assert written["provenance"]["fingerprint"] == settings.fingerprint
-    environment = json.loads((whole(3) / "environment.json").read_text(encoding="utf-8"))
+    environment = json.loads((whole(2) / "environment.json").read_text(encoding="utf-8"))
     assert environment["libraries"]["torch"] and environment["command"]
 
 
 def test_it_is_enough_to_run_it_again(ends, whole, tmp_path):
-    words = ["train", "--config", str(whole(3) / "config.json")]
+    words = ["train", "--config", str(whole(2) / "config.json")]
     assert ends(words, tmp_path / "again", [{}]) == [0]
-    assert differences(whole(3), tmp_path / "again") == []
+    assert differences(whole(2), tmp_path / "again") == []
 
 
 def test_what_was_measured_is_not_measured_again(whole, tmp_path, monkeypatch):
     """Even if it was measured as no machine would: 7 steps, in bf16."""
     monkeypatch.setattr(job.Job, "run", lambda self: None)
     monkeypatch.setattr(job, "settle", lambda *rest: pytest.fail("measured again"))
-    config = json.loads((whole(3) / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((whole(2) / "config.json").read_text(encoding="utf-8"))
     config["settings"] |= {"steps": 7, "precision": "bf16"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     train(config=tmp_path / "config.json", out=tmp_path / "again")
@@ -121,10 +121,10 @@ def test_what_was_measured_is_not_measured_again(whole, tmp_path, monkeypatch):
 
 def test_a_saved_setting_gives_way_to_one_that_is_said(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(job.Job, "run", lambda self: None)
-    train(config=whole(3), out=tmp_path / "other", seed=5, epochs=1.0)
-    before, found = stored(whole(3)), stored(tmp_path / "other")
+    train(config=whole(2), out=tmp_path / "other", seed=5, epochs=1.0)
+    before, found = stored(whole(2)), stored(tmp_path / "other")
     assert found.request == replace(before.request, seed=5, epochs=1.0)
-    assert found.steps == before.steps // 3
+    assert found.steps == before.steps // 2
 
 
 def test_an_unfinished_run_answers_nothing(begun, capsys):

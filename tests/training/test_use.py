@@ -128,7 +128,7 @@ def test_training_evaluation_and_prediction_see_the_same_pixels(run, data):
 
 def test_grey_pictures_are_grey_to_all(whole, tmp_path):
     """A model of one channel reads one, from a colour file too."""
-    model = load(whole(3))
+    model = load(whole(2))
     source = open_data("digits", pixels=model.card.pixels, seed=0).test
     pixels = source.read(5)
     assert pixels.shape == (1, 8, 8)

@@ -88,14 +88,17 @@ def _by_processes(
         multiprocessing_context=context,
         generator=torch.Generator(),  # else the loader draws from the global one
     )
+    died = ""
     try:
         yield from made
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
+        died = str(error)
+    if died:  # raised here, as whoever keeps the error would keep the other workers with it
         raise DataError(
-            f"a data worker died ({error}); continue the run, with fewer workers if memory is short"
-        ) from None
+            f"a data worker died ({died}); continue the run, with fewer workers if memory is short"
+        )
 
 
 def _deaf(worker: int) -> None:
