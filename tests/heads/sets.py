@@ -166,18 +166,35 @@ def asked(batch):
     return {"pixel_values": batch.images, "pixel_mask": mask, "labels": labels}
 
 
-def steady(model):
-    """Move every tensor of a reference away from where it starts."""
+def steady(peer, batch):
+    """Move every tensor of a reference away from where it starts; norms get a batch's statistics.
+
+    So that signals keep their size in deep networks too.
+    """
     draw = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            noise = torch.randn(tensor.shape, generator=draw)
-            if name.endswith("running_var"):
-                tensor.mul_((0.2 * noise).exp())
-            elif tensor.is_floating_point():
+        for name, tensor in peer.model.state_dict(keep_vars=True).items():
+            if tensor.is_floating_point() and not name.endswith("running_var"):
                 far = 1.0 if "query_position" in name else 0.1 if tensor.ndim < 2 else 0.05
-                tensor.add_(far * noise)
-    return model.eval().requires_grad_()
+                tensor.add_(far * torch.randn(tensor.shape, generator=draw))
+        norms = [m for m in peer.model.modules() if "running_var" in held(m)]
+        handles = [norm.register_forward_pre_hook(settle) for norm in norms]
+        peer.model.eval()
+        peer.answer(batch)
+    for handle in handles:
+        handle.remove()
+    peer.model.requires_grad_()
+
+
+def held(module):
+    """Name the buffers of a module itself."""
+    return {name for name, _ in module.named_buffers(recurse=False)}
+
+
+def settle(norm, given):
+    """Let a norm that is called take the statistics of what it is given."""
+    norm.running_mean.copy_(given[0].mean((0, 2, 3)))
+    norm.running_var.copy_(given[0].var((0, 2, 3), correction=0))
 
 
 def made_of(peer):
@@ -194,12 +211,11 @@ def sets_apart(peer):
     names as in `loss box`, of `answers` in a picture's pixels, and of `gradients`.
     """
     config, head = peer.pair
-    steady(peer.model)
-    ours, format_ = made_of(peer)
-    batch = sample(config, peer.classes)
+    given = batch = sample(config, peer.classes)
     if not isinstance(head, DETRPanopticConfig):
         batch = batch._replace(masks=None)
-    given = batch._replace(masks=sample(config, peer.classes).masks)
+    steady(peer, given)
+    ours, format_ = made_of(peer)
     task = Detect(ours, Detection(loss=Weights(label=1.0), cost=Weights(label=costs_of(head))))
     with torch.no_grad():
         said, wanted = ours.heads(batch.images, batch.sizes), peer.answer(given)

@@ -18,6 +18,7 @@ import torch
 from patchword import catalogue, heads
 from patchword.files import write_text
 from tests.heads import HEADS, packaged
+from tests.heads.differences import ALONE, NEAR, differences_apart, pairs
 from tests.heads.peer import CLOSE, apart
 from tests.heads.sets import LOSSES, SetPeer, sets_apart
 from tests.heads.test_set_peers import within
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).with_name("dense.json")
 PAGE = ROOT / "docs" / "parity-dense.md"
 SHARED = ROOT.parent / "shared" / "goldens"
-SIZES = {"upernet": (224, 224)}  # by a head's file: of the images; windows are to tile them
+SIZES = {"upernet": (256, 256)}  # by a head's file: of the images, larger than Swin's windows
 SIZE = (128, 128)
 LARGE = 150_000_000  # parameters; the gradients of larger networks are not compared
 INDICES = "match."  # how the goldens' names of what is matched begin
@@ -46,7 +47,9 @@ models are at their own widths on images of {size}, UPerNet of {upernet}; what i
 kind` is a small network. Rows of libraries cover all layers' answers, the terms of the loss, which
 queries are matched with which objects, what post-processing answers in a picture's pixels, and
 every gradient, in float64 and of no network of more than {large:,} parameters. Detectors see two
-pictures, one of them padded. Rows of `authors` are goldens, made by the authors' code.
+pictures, one of them padded. Rows of `authors` are goldens, made by the authors' code; those of
+Axial-DeepLab are its backbone's, as nobody has its decoders. Rows of `differences` hold the
+gradients of heads without a library against differences of their answers, in float64.
 
 | system | reference | run at | answers | losses | matched alike | gradients | |
 | --- | --- | --- | --- | --- | --- | ---: | --- |
@@ -69,7 +72,7 @@ class Seen:
 
     Attributes:
         system: a model's name; or a head's file, and the kind of network.
-        reference: a library, or authors.
+        reference: a library, authors, or differences.
         run_at: image size, or the golden.
         errors: by what they are of: losses begin with `loss`, `gradients` are so called.
         matched: what was matched alike, in words; empty where nothing is matched.
@@ -152,6 +155,20 @@ def by_goldens(name: str) -> Iterator[Seen]:
         )
 
 
+def by_differences(name: str) -> Iterator[Seen]:
+    """Compare the gradients of a head's tiny networks with differences."""
+    for kind, tiny in pairs(name).items():
+        error = differences_apart(name, tiny)
+        rows, columns = tiny[0].image_size
+        yield Seen(
+            system=f"{name}, {kind}",
+            reference="differences",
+            run_at=f"{rows}x{columns}",
+            errors={"gradients": error},
+            passed=error <= NEAR,
+        )
+
+
 def called(key: str) -> str:
     """Return what an output of a golden is called on the page."""
     if key.startswith("loss"):
@@ -228,6 +245,7 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     ways = [(by_name, name) for name in referenced()]
     ways += [(way, name) for way in (by_kind, by_goldens) for name in HEADS]
+    ways += [(by_differences, name) for name in ALONE]
     failed = 0
     for way, name in ways:
         if given.page or not fnmatchcase(name, given.only):
