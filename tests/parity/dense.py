@@ -7,8 +7,8 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,12 @@ How far our heads are from their references with the same weights, made by
 Each figure is the largest difference over the largest value of its own tensor, in fp32. Names of
 models are at their own widths on images of {size}, UPerNet of {upernet}; what is called `file,
 kind` is a small network. Rows of libraries cover all layers' answers, the terms of the loss, which
-queries are matched with which objects, what post-processing answers in a picture's pixels, and
-every gradient, in float64 and of no network of more than {large:,} parameters. Detectors see two
-pictures, one of them padded. Rows of `authors` are goldens, made by the authors' code; those of
-Axial-DeepLab are its backbone's, as nobody has its decoders. Rows of `differences` hold the
-gradients of heads without a library against differences of their answers, in float64.
+queries are matched with which objects, and every gradient, in float64 and of no network of more
+than {large:,} parameters. Detectors see two pictures, one of them padded; their `answers` are what
+post-processing makes of the reference's scores and boxes. Rows of `authors` are goldens, made by
+the authors' code; those of Axial-DeepLab are its backbone's, as nobody has its decoders. Rows of
+`differences` hold the gradients of heads without a library against differences of what they say, in
+float64.
 
 | system | reference | run at | answers | losses | matched alike | gradients | |
 | --- | --- | --- | --- | --- | --- | ---: | --- |
@@ -57,11 +58,11 @@ gradients of heads without a library against differences of their answers, in fl
 SECOND = """
 ## Parameters and formats
 
-Counted of ours, auxiliary heads included, at as many classes as the paper has; of the live
-reference at the same; and what the authors say. Multiply-adds are of one image of the model's size,
-without auxiliary heads. {counted}
+Counted of ours, auxiliary heads included, at as many classes as the paper has; of transformers' at
+the same, some of which hold a last norm that nothing reads; and what the authors say.
+Multiply-adds are of one image of the model's size, without auxiliary heads. {counted}
 
-| model | parameters | reference's | claimed | MACs | formats |
+| model | parameters | transformers' | claimed | MACs | formats |
 | --- | ---: | ---: | --- | ---: | --- |
 """
 
@@ -76,7 +77,7 @@ class Seen:
         run_at: image size, or the golden.
         errors: by what they are of: losses begin with `loss`, `gradients` are so called.
         matched: what was matched alike, in words; empty where nothing is matched.
-        parameters: the reference's count, of a model by its name.
+        parameters: transformers' count, of a model by its name.
     """
 
     system: str
@@ -92,11 +93,18 @@ class Seen:
 def by_name(name: str) -> Iterator[Seen]:
     """Compare a model with its live references, at its own width."""
     size = SIZES.get(heads.index()[name], SIZE)
-    for make in makers(name).values():
+    for library, make in makers(name).items():
         torch.manual_seed(0)
         peer = make(pair(name, size), heads.config(name).num_classes)
-        count = sum(parameter.numel() for parameter in peer.model.parameters())
-        yield compared(peer, name, f"{size[0]}x{size[1]}", count)
+        count = counted(name, make) if library == "transformers" else None
+        yield replace(compared(peer, name, f"{size[0]}x{size[1]}"), parameters=count)
+
+
+def counted(name: str, make: Callable[[Any, int], Any]) -> int:
+    """Count a live reference's parameters, at the image size of the name."""
+    with torch.device("meta"):
+        whole = make(pair(name), heads.config(name).num_classes).model
+    return sum(parameter.numel() for parameter in whole.parameters())
 
 
 def by_kind(name: str) -> Iterator[Seen]:
@@ -108,15 +116,15 @@ def by_kind(name: str) -> Iterator[Seen]:
         yield compared(peer, f"{name}, {kind}", f"{rows}x{columns}")
 
 
-def compared(peer: Any, system: str, size: str, count: int | None = None) -> Seen:
+def compared(peer: Any, system: str, size: str) -> Seen:
     """Return how far ours is from a live reference."""
-    matched = ""
+    matched, count = "", sum(parameter.numel() for parameter in peer.model.parameters())
     if isinstance(peer, SetPeer):
         errors = sets_apart(peer)
         passed, layers = within(errors), int(errors.pop("matched"))
         matched = f"{layers} of {layers} layers"
     else:
-        errors = apart(peer, system, gradients=(count or 0) <= LARGE)
+        errors = apart(peer, system, gradients=count <= LARGE)
         passed = all(error <= CLOSE[what] for what, error in errors.items())
     return Seen(
         system=system,
@@ -125,7 +133,6 @@ def compared(peer: Any, system: str, size: str, count: int | None = None) -> See
         errors=errors,
         matched=matched,
         passed=passed,
-        parameters=count,
     )
 
 

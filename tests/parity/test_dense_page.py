@@ -31,7 +31,6 @@ def test_heads_with_a_live_reference_have_it_by_name_too():
     assert not makers("deformable_detr_swin_tiny") and not makers("setr_naive_vit_large_patch16")
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="its rows are not measured yet")
 def test_the_page_is_what_the_rows_say(tmp_path):
     rows = kept()
     draw(rows, tmp_path / "page.md")
