@@ -12,7 +12,7 @@ A file holds
 import importlib
 from pathlib import Path
 
-TOOLS = ("conftest", "made", "packaged", "peer", "sets", "whole")
+TOOLS = ("conftest", "differences", "made", "packaged", "peer", "sets", "whole")
 HEADS = {
     path.stem: importlib.import_module(f"{__name__}.{path.stem}")
     for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))

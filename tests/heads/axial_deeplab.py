@@ -1,4 +1,4 @@
-"""Axial-DeepLab: no reference of it is there but for its parts; tests/heads/test_panoptic.py."""
+"""Axial-DeepLab: of references there are those of its backbone; tests/heads/test_panoptic.py."""
 
 from patchword.heads.axial_deeplab import AxialDeepLabConfig, Decoding
 from tests.families import axial, pvtv2, vit
@@ -18,5 +18,7 @@ TINY = {
     "pyramid": (pvtv2.TINY["pooled"], AxialDeepLabConfig(**SMALL)),
     "plain": (vit.VIT, AxialDeepLabConfig(**SMALL | {"semantic": POOLED, "levels": ("final",)})),
 }
-GOLDENS = {}
+GOLDENS = {
+    begin: read for begin, read in axial.GOLDENS.items() if not begin.startswith("orig_")
+}  # those in the folder of dense systems
 PEERS = {}

@@ -1,6 +1,7 @@
 """DPT beside its authors' tensors and transformers'."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -9,6 +10,7 @@ from patchword.heads.dpt import DPTDepthConfig, DPTMaskConfig
 from patchword.models.hybrid import HybridConfig
 from patchword.models.vit import ViTConfig
 from tests.families import pvtv2, vit
+from tests.heads import packaged
 from tests.heads.made import filled
 from tests.heads.peer import DensePeer
 
@@ -143,13 +145,20 @@ def convnet(config):
 
 
 ON_HYBRID = (HYBRID, DPTDepthConfig(**SMALL | {"reassembled": (128, 256, 10, 12)}))
+PACKAGED = {kind: (CONFIG, DPTMaskConfig(readout=kind, **SMALL)) for kind in packaged.READOUTS}
 PEERS = {
     "hybrid": lambda: transformers_s(ON_HYBRID),
     "project": lambda: transformers_s((CONFIG, DPTDepthConfig(readout="project", **SMALL))),
     "add": lambda: transformers_s((CONFIG, DPTDepthConfig(readout="add", **SMALL))),
     "ignore": lambda: transformers_s((CONFIG, DPTDepthConfig(readout="ignore", **SMALL))),
     "mask": lambda: transformers_s((CONFIG, DPTMaskConfig(readout="project", **SMALL))),
+    **{f"{kind}-packaged": partial(packaged.dpt, pair) for kind, pair in PACKAGED.items()},
 }
 THEIRS = {"transformers": transformers_s}
-WHOLE = {"dpt_base*": THEIRS, "dpt_large*": THEIRS, "dpt_hybrid": THEIRS}
+WHOLE = {
+    "dpt_base*": THEIRS,
+    "dpt_large*": THEIRS,
+    "dpt_hybrid": THEIRS,
+    "dpt_[bl]*_segmentation": {packaged.NAME: packaged.dpt},
+}
 GOLDENS = {"dpt_orig_": authors}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from patchword.heads.dense import MAIN
-from patchword.heads.detector import PROPOSALS, corners
+from patchword.heads.detector import PROPOSALS, Found, answers, corners
 from patchword.heads.detr import DETRConfig
 from patchword.heads.detr_panoptic import DETRPanopticConfig
 from patchword.tasks.detect import NOTHING, Boxed, Detect, Detection, Weights
@@ -166,18 +166,35 @@ def asked(batch):
     return {"pixel_values": batch.images, "pixel_mask": mask, "labels": labels}
 
 
-def steady(model):
-    """Move every tensor of a reference away from where it starts."""
+def steady(peer, batch):
+    """Move every tensor of a reference away from where it starts; norms get a batch's statistics.
+
+    So that signals keep their size in deep networks too.
+    """
     draw = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        for name, tensor in model.state_dict(keep_vars=True).items():
-            noise = torch.randn(tensor.shape, generator=draw)
-            if name.endswith("running_var"):
-                tensor.mul_((0.2 * noise).exp())
-            elif tensor.is_floating_point():
+        for name, tensor in peer.model.state_dict(keep_vars=True).items():
+            if tensor.is_floating_point() and not name.endswith("running_var"):
                 far = 1.0 if "query_position" in name else 0.1 if tensor.ndim < 2 else 0.05
-                tensor.add_(far * noise)
-    return model.eval().requires_grad_()
+                tensor.add_(far * torch.randn(tensor.shape, generator=draw))
+        norms = [m for m in peer.model.modules() if "running_var" in held(m)]
+        handles = [norm.register_forward_pre_hook(settle) for norm in norms]
+        peer.model.eval()
+        peer.answer(batch)
+    for handle in handles:
+        handle.remove()
+    peer.model.requires_grad_()
+
+
+def held(module):
+    """Name the buffers of a module itself."""
+    return {name for name, _ in module.named_buffers(recurse=False)}
+
+
+def settle(norm, given):
+    """Let a norm that is called take the statistics of what it is given."""
+    norm.running_mean.copy_(given[0].mean((0, 2, 3)))
+    norm.running_var.copy_(given[0].var((0, 2, 3), correction=0))
 
 
 def made_of(peer):
@@ -194,12 +211,11 @@ def sets_apart(peer):
     names as in `loss box`, of `answers` in a picture's pixels, and of `gradients`.
     """
     config, head = peer.pair
-    steady(peer.model)
-    ours, format_ = made_of(peer)
-    batch = sample(config, peer.classes)
+    given = batch = sample(config, peer.classes)
     if not isinstance(head, DETRPanopticConfig):
         batch = batch._replace(masks=None)
-    given = batch._replace(masks=sample(config, peer.classes).masks)
+    steady(peer, given)
+    ours, format_ = made_of(peer)
     task = Detect(ours, Detection(loss=Weights(label=1.0), cost=Weights(label=costs_of(head))))
     with torch.no_grad():
         said, wanted = ours.heads(batch.images, batch.sizes), peer.answer(given)
@@ -217,11 +233,12 @@ def sets_apart(peer):
         for i, (queries, objects) in enumerate(peer.matcher(other, asked(given)["labels"])):
             assert taken[i, objects].tolist() == queries.tolist(), name
     found |= losses_apart(losses(task, batch), wanted, proposing=PROPOSALS in said)
-    original = [(90, 70), (44, 61)]
-    answers = ours.detect(batch.images, batch.sizes, original)
+    original, padded = [(90, 70), (44, 61)], tuple(batch.images.shape[2:])
+    last = Found(wanted.logits, wanted.pred_boxes)  # theirs, as near ties may fall either way
+    mine = answers(ours.head, last, padded, [tuple(row) for row in batch.sizes.tolist()], original)
     done = peer.processor.post_process_object_detection(wanted, 0.0, original)
     found["answers"] = 0.0
-    for one, other in zip(answers, done, strict=True):
+    for one, other in zip(mine, done, strict=True):
         assert torch.equal(one.labels, other["labels"])
         for what in ("scores", "boxes"):
             found["answers"] = max(found["answers"], relative(getattr(one, what), other[what]))

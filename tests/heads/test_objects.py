@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pytest
@@ -12,6 +13,7 @@ from patchword.errors import ConfigError, ShapeError
 from patchword.factory import as_classifier, build, create_model, list_models
 from patchword.heads.dense import MAIN
 from patchword.heads.detector import Extent, FrozenNorm, centred, corners
+from patchword.heads.detr_panoptic import DETRPanopticConfig
 from tests.contract.tiny import CONFIGS, FIXED, images
 from tests.contract.tiny import made as made_backbone
 from tests.heads import HEADS
@@ -130,6 +132,25 @@ def test_answers_are_in_the_pictures_own_pixels(pair):
         assert (one.scores >= 0).all() and (one.scores <= 1).all()
         if one.masks is not None:
             assert one.masks.shape == (len(one.scores), rows, columns)
+
+
+def test_masks_are_read_where_they_lie_whatever_the_padding(pair):
+    """As of images that were padded to what the backbone reads before."""
+    model, batch = made(pair), some(pair[0])
+    sizes = torch.tensor([batch.shape[2:]] * len(batch))
+    for one, other in zip(
+        model.detect(batch), model.detect(model.padded(batch), sizes), strict=True
+    ):
+        assert torch.equal(one.boxes, other.boxes)
+        assert (one.masks is None) == (not isinstance(pair[1], DETRPanopticConfig))
+        assert one.masks is None or torch.equal(one.masks, other.masks)
+
+
+def test_images_of_the_backbones_own_size_are_not_padded_further():
+    pair = HEADS["sparse_rcnn"].TINY["pyramid"]
+    own, model = replace(pair[0], image_size=(33, 24)), made(pair)
+    assert model.padded(torch.zeros(1, 3, 33, 24)).shape[2:] == (40, 24)
+    assert made((own, pair[1])).padded(torch.zeros(1, 3, 33, 24)).shape[2:] == (33, 24)
 
 
 @pytest.mark.parametrize("head", slow(BARE))

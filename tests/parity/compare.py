@@ -1,5 +1,6 @@
 """How far a model of ours is from its references, as one row of figures per reference."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
@@ -86,11 +87,12 @@ def shallow(depth):
 
 
 def relative(found, wanted):
-    """Return the largest difference as a share of the largest value."""
+    """Return the largest difference as a share of the largest value; no number is far from all."""
     assert found.shape == wanted.shape
-    if not wanted.numel():
+    if torch.equal(found, wanted):
         return 0.0
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+    share = ((found - wanted).abs().max() / wanted.abs().max()).item()
+    return math.inf if math.isnan(share) else share
 
 
 def errors(ours, theirs):

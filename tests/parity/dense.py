@@ -7,8 +7,8 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from patchword import catalogue, heads
 from patchword.files import write_text
 from tests.heads import HEADS, packaged
+from tests.heads.differences import ALONE, NEAR, differences_apart, pairs
 from tests.heads.peer import CLOSE, apart
 from tests.heads.sets import LOSSES, SetPeer, sets_apart
 from tests.heads.test_set_peers import within
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).with_name("dense.json")
 PAGE = ROOT / "docs" / "parity-dense.md"
 SHARED = ROOT.parent / "shared" / "goldens"
-SIZES = {"upernet": (224, 224)}  # by a head's file: of the images; windows are to tile them
+SIZES = {"upernet": (256, 256)}  # by a head's file: of the images, larger than Swin's windows
 SIZE = (128, 128)
 LARGE = 150_000_000  # parameters; the gradients of larger networks are not compared
 INDICES = "match."  # how the goldens' names of what is matched begin
@@ -44,9 +45,12 @@ How far our heads are from their references with the same weights, made by
 Each figure is the largest difference over the largest value of its own tensor, in fp32. Names of
 models are at their own widths on images of {size}, UPerNet of {upernet}; what is called `file,
 kind` is a small network. Rows of libraries cover all layers' answers, the terms of the loss, which
-queries are matched with which objects, what post-processing answers in a picture's pixels, and
-every gradient, in float64 and of no network of more than {large:,} parameters. Detectors see two
-pictures, one of them padded. Rows of `authors` are goldens, made by the authors' code.
+queries are matched with which objects, and every gradient, in float64 and of no network of more
+than {large:,} parameters. Detectors see two pictures, one of them padded; their `answers` are what
+post-processing makes of the reference's scores and boxes. Rows of `authors` are goldens, made by
+the authors' code; those of Axial-DeepLab are its backbone's, as nobody has its decoders. Rows of
+`differences` hold the gradients of heads without a library against differences of what they say, in
+float64.
 
 | system | reference | run at | answers | losses | matched alike | gradients | |
 | --- | --- | --- | --- | --- | --- | ---: | --- |
@@ -54,11 +58,11 @@ pictures, one of them padded. Rows of `authors` are goldens, made by the authors
 SECOND = """
 ## Parameters and formats
 
-Counted of ours, auxiliary heads included, at as many classes as the paper has; of the live
-reference at the same; and what the authors say. Multiply-adds are of one image of the model's size,
-without auxiliary heads. {counted}
+Counted of ours, auxiliary heads included, at as many classes as the paper has; of transformers' at
+the same, some of which hold a last norm that nothing reads; and what the authors say.
+Multiply-adds are of one image of the model's size, without auxiliary heads. {counted}
 
-| model | parameters | reference's | claimed | MACs | formats |
+| model | parameters | transformers' | claimed | MACs | formats |
 | --- | ---: | ---: | --- | ---: | --- |
 """
 
@@ -69,11 +73,11 @@ class Seen:
 
     Attributes:
         system: a model's name; or a head's file, and the kind of network.
-        reference: a library, or authors.
+        reference: a library, authors, or differences.
         run_at: image size, or the golden.
         errors: by what they are of: losses begin with `loss`, `gradients` are so called.
         matched: what was matched alike, in words; empty where nothing is matched.
-        parameters: the reference's count, of a model by its name.
+        parameters: transformers' count, of a model by its name.
     """
 
     system: str
@@ -89,11 +93,18 @@ class Seen:
 def by_name(name: str) -> Iterator[Seen]:
     """Compare a model with its live references, at its own width."""
     size = SIZES.get(heads.index()[name], SIZE)
-    for make in makers(name).values():
+    for library, make in makers(name).items():
         torch.manual_seed(0)
         peer = make(pair(name, size), heads.config(name).num_classes)
-        count = sum(parameter.numel() for parameter in peer.model.parameters())
-        yield compared(peer, name, f"{size[0]}x{size[1]}", count)
+        count = counted(name, make) if library == "transformers" else None
+        yield replace(compared(peer, name, f"{size[0]}x{size[1]}"), parameters=count)
+
+
+def counted(name: str, make: Callable[[Any, int], Any]) -> int:
+    """Count a live reference's parameters, at the image size of the name."""
+    with torch.device("meta"):
+        whole = make(pair(name), heads.config(name).num_classes).model
+    return sum(parameter.numel() for parameter in whole.parameters())
 
 
 def by_kind(name: str) -> Iterator[Seen]:
@@ -105,15 +116,15 @@ def by_kind(name: str) -> Iterator[Seen]:
         yield compared(peer, f"{name}, {kind}", f"{rows}x{columns}")
 
 
-def compared(peer: Any, system: str, size: str, count: int | None = None) -> Seen:
+def compared(peer: Any, system: str, size: str) -> Seen:
     """Return how far ours is from a live reference."""
-    matched = ""
+    matched, count = "", sum(parameter.numel() for parameter in peer.model.parameters())
     if isinstance(peer, SetPeer):
         errors = sets_apart(peer)
         passed, layers = within(errors), int(errors.pop("matched"))
         matched = f"{layers} of {layers} layers"
     else:
-        errors = apart(peer, system, gradients=(count or 0) <= LARGE)
+        errors = apart(peer, system, gradients=count <= LARGE)
         passed = all(error <= CLOSE[what] for what, error in errors.items())
     return Seen(
         system=system,
@@ -122,7 +133,6 @@ def compared(peer: Any, system: str, size: str, count: int | None = None) -> See
         errors=errors,
         matched=matched,
         passed=passed,
-        parameters=count,
     )
 
 
@@ -149,6 +159,20 @@ def by_goldens(name: str) -> Iterator[Seen]:
             errors=errors,
             matched=matched,
             passed=passed and all(equal),
+        )
+
+
+def by_differences(name: str) -> Iterator[Seen]:
+    """Compare the gradients of a head's tiny networks with differences."""
+    for kind, tiny in pairs(name).items():
+        error = differences_apart(name, tiny)
+        rows, columns = tiny[0].image_size
+        yield Seen(
+            system=f"{name}, {kind}",
+            reference="differences",
+            run_at=f"{rows}x{columns}",
+            errors={"gradients": error},
+            passed=error <= NEAR,
         )
 
 
@@ -228,6 +252,7 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     ways = [(by_name, name) for name in referenced()]
     ways += [(way, name) for way in (by_kind, by_goldens) for name in HEADS]
+    ways += [(by_differences, name) for name in ALONE]
     failed = 0
     for way, name in ways:
         if given.page or not fnmatchcase(name, given.only):

@@ -7,6 +7,7 @@ import torch
 
 from patchword import catalogue, heads
 from tests.heads import HEADS
+from tests.heads.differences import ALONE, pairs
 from tests.heads.made import filled
 from tests.heads.whole import makers, referenced
 from tests.parity import dense
@@ -30,7 +31,6 @@ def test_heads_with_a_live_reference_have_it_by_name_too():
     assert not makers("deformable_detr_swin_tiny") and not makers("setr_naive_vit_large_patch16")
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="its rows are not measured yet")
 def test_the_page_is_what_the_rows_say(tmp_path):
     rows = kept()
     draw(rows, tmp_path / "page.md")
@@ -40,6 +40,8 @@ def test_the_page_is_what_the_rows_say(tmp_path):
     assert {row.system for row in rows if row.reference == "authors"} == {
         file for file, it in HEADS.items() if it.GOLDENS
     }
+    differences = {row.system for row in rows if row.reference == "differences"}
+    assert differences == {f"{name}, {kind}" for name in ALONE for kind in pairs(name)}
 
 
 def test_every_model_is_counted_and_near_what_its_paper_says():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, runtime_checkable
 
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
@@ -114,7 +114,7 @@ def _cut(found: Tensor, padded: Grid, images: Tensor) -> Tensor:
     return resized(found, padded)[:, :, :rows, :columns]
 
 
-def to_multiple(images: Float[Tensor, "b c h w"], step: int) -> Float[Tensor, "b c H W"]:
+def to_multiple(images: Shaped[Tensor, "b c h w"], step: int) -> Shaped[Tensor, "b c H W"]:
     """Pad images with zeros, right and below, to sides that are multiples of a number."""
     below, right = (-side % step for side in images.shape[2:])
     return F.pad(images, (0, right, 0, below)) if below or right else images

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from patchword.errors import ShapeError
@@ -156,15 +156,21 @@ class Detector(nn.Module):
             original: rows and columns of each picture as it was, in whose pixels boxes and masks
                 are to be; those of the images if None.
         """
-        padded: Grid = tuple(images.shape[2:])
-        own = [padded] * len(images) if sizes is None else [tuple(row) for row in sizes.tolist()]
-        return answers(self.head, self(images, sizes), padded, own, original or own)
+        taps, extent = self._seen(images, sizes)
+        whole: Grid = tuple(images.shape[2:])
+        own = [whole] * len(images) if sizes is None else [tuple(row) for row in sizes.tolist()]
+        return answers(self.head, self.head(taps, extent), extent.padded, own, original or own)
+
+    def padded(self, x: Shaped[Tensor, "b _ h w"]) -> Shaped[Tensor, "b _ H W"]:
+        """Pad images, or masks, to what is read; not those of the backbone's own size further."""
+        step, own = self.backbone.multiple, tuple(self.backbone.config.image_size)
+        return to_multiple(x, step if tuple(x.shape[2:]) == own else lcm(step, self.head.multiple))
 
     def _seen(self, images: Tensor, sizes: Tensor | None) -> tuple[tuple[Tap, ...], Extent]:
         """Return the levels of images that are padded as the backbone needs, and their extent."""
         if sizes is not None and len(sizes) != len(images):
             raise ShapeError(f"there are {len(images)} images, and sizes of {len(sizes)}")
-        whole = to_multiple(images, lcm(self.backbone.multiple, self.head.multiple))
+        whole = self.padded(images)
         if sizes is None and whole.shape != images.shape:
             sizes = torch.tensor([images.shape[2:]] * len(images), device=images.device)
         taps = self.backbone(whole, taps=self.head.levels).taps

@@ -58,7 +58,7 @@ def blocks(*places: int) -> tuple[str, ...]:
     return tuple(f"blocks.{place}" for place in places)
 
 
-AT_512: dict[str, Any] = {"image_size": (512, 512)}
+AT_512: dict[str, Any] = {"image_size": (512, 512), "tiling": "authors"}  # windows do not tile it
 AT_640: dict[str, Any] = {"image_size": (640, 640), "pool": "token"}
 
 VARIANTS = {

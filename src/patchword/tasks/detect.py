@@ -88,6 +88,8 @@ class Detect(Task):
     def forward(self, batch: Boxed, count: Float[Tensor, " 2"]) -> Loss:
         """Return the sum over the layers, each matched by itself."""
         found = self.model.heads(batch.images, batch.sizes)
+        if batch.masks is not None:  # the answers' grids cover what was read
+            batch = batch._replace(masks=self.model.padded(batch.masks))
         wanted = {name: self.wanted(name, batch) for name in found}
         taken = self.matched(found, wanted)
         objects, queries = count[0].clamp(min=1), count[1].clamp(min=self.how.no_object)
