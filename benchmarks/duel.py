@@ -25,7 +25,7 @@ from tests.parity.peer import varied
 ROUNDS = 7
 SECONDS = 0.6  # of one block of calls
 HOPELESS = 5  # a first answer that takes so many times the fastest way's: not tried further
-RIGHT = {"fp32": 1e-4, "bf16": 5e-2}  # largest error, relative to the largest output
+RIGHT = {"fp32": 1e-4, "bf16": 5e-2, "bf16 whole": 5e-2}  # largest error, by the largest output
 RATES = {"p", "drop_prob", "rate"}  # of dropout and stochastic depth, by ours and the peers' names
 COLUMNS = """\
 | model | peer | mode | ratio | range | same | ours | theirs | |
@@ -37,7 +37,7 @@ COLUMNS = """\
 class Way:
     """One configuration in which a network is run."""
 
-    precision: str
+    precision: str  # bf16: under autocast; bf16 whole: weights, images and all between
     channels_last: bool
     form: str = ""  # of the network, where there is more than one
     compiled: bool = False
@@ -48,8 +48,11 @@ class Way:
 
 
 @cache
-def ways():
-    """Return the ways to try: in bf16 too, unless products of it are hopeless here."""
+def ways(*, train):
+    """Return the ways to try: in bf16 too, unless products of it are hopeless here.
+
+    No network is trained in bf16 whole: weights of eight bits lose most of what they are to learn.
+    """
     spent = {}
     for dtype in (torch.float32, torch.bfloat16):
         square = torch.rand(768, 768, dtype=dtype)
@@ -58,7 +61,8 @@ def ways():
         square @ square
         spent[dtype] = time.perf_counter() - start
     able = spent[torch.bfloat16] < HOPELESS * spent[torch.float32]
-    precisions = ("fp32", "bf16") if able else ("fp32",)
+    reduced = ("bf16",) if train else ("bf16", "bf16 whole")
+    precisions = ("fp32", *reduced) if able else ("fp32",)
     return [Way(precision, last) for precision in precisions for last in (False, True)]
 
 
@@ -71,6 +75,8 @@ class Side:
         for part in model.modules():
             for rate in RATES & vars(part).keys():
                 setattr(part, rate, 0.0)
+        if way.precision == "bf16 whole":
+            model, batch = model.bfloat16(), batch.bfloat16()
         if way.channels_last:
             model = model.to(memory_format=torch.channels_last)
             batch = batch.contiguous(memory_format=torch.channels_last)
@@ -124,7 +130,11 @@ def fastest(forms, batch, wanted, *, train, compiled):
         train: time steps of a training, not answers.
         compiled: try the fastest way compiled as well.
     """
-    tried = [(model, replace(way, form=form)) for form, model in forms.items() for way in ways()]
+    tried = [
+        (model, replace(way, form=form))
+        for form, model in forms.items()
+        for way in ways(train=train)
+    ]
     best = (math.inf, None)
     for model, way in tried:
         found = trial(model, way, batch, wanted, train=train, within=HOPELESS * best[0])

@@ -62,7 +62,6 @@ from patchword.layers.window import Tiling as Tiling
 from patchword.layers.window import WindowAttention as WindowAttention
 from patchword.layers.window import Windows as Windows
 from patchword.layers.window import fold_heads as fold_heads
-from patchword.layers.window import projected as projected
 from patchword.layers.window import reorder as reorder
 from patchword.layers.window import through as through
 from patchword.layers.window import to_windows as to_windows

@@ -100,6 +100,7 @@ class Attend(Operator):
         bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "b h n m"]:
         """Work the softmax out."""
+        q, k = q.contiguous(), k.contiguous()  # a product copies a turned k cell by cell
         scores = (q * q.shape[-1] ** -0.5) @ k.mT
         if bias is None:
             return scores.softmax(-1)

@@ -1,6 +1,6 @@
 """Windows on a grid, shifted ones too, and attention inside them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from patchword.layers.attention import Attend, merge_heads, split_heads
+from patchword.layers.attention import Attend, merge_heads
 from patchword.layers.grid import Grid
 from patchword.layers.layout import Layout, Mixer, parted
 from patchword.layers.offset import OffsetBias
@@ -87,7 +87,8 @@ def fold_heads(
     x: Float[Tensor, "b n d"], places: int, heads: int
 ) -> Float[Tensor, "b folded places c"]:
     """Split tokens in the order of windows by window and head; `merge_heads` undoes it."""
-    return split_heads(x.unflatten(1, (places, -1)).flatten(2), x.shape[1] // places * heads)
+    x = x.unflatten(1, (places, -1)).unflatten(-1, (heads, -1))  # b places windows heads c
+    return x.permute(0, 2, 3, 1, 4).flatten(1, 2)
 
 
 class Windows(nn.Module):
@@ -186,21 +187,6 @@ def through(
     return reorder(x, order, READING)
 
 
-def projected(
-    x: Float[Tensor, "b n d"],
-    weight: Float[Tensor, "qkv d"],
-    biases: Sequence[Tensor | None],
-    places: int,
-    heads: int,
-) -> tuple[Float[Tensor, "b h m c"], ...]:
-    """Return queries, keys and values, windows of so many places a part of the head axis.
-
-    Each is projected by itself, as windows and heads of the fused three do not make one axis.
-    """
-    pairs = zip(weight.chunk(3), biases, strict=True)
-    return tuple(fold_heads(F.linear(x, part, bias), places, heads) for part, bias in pairs)
-
-
 class WindowAttention(Mixer):
     """Self-attention among the tokens of a window, with a bias by their offset (equation 4)."""
 
@@ -220,8 +206,8 @@ class WindowAttention(Mixer):
         order = self.windows(x, grid)
         x = order.cleared(x)
         bias = order.folded(self.bias(), x.shape[1])
-        biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)  # pyright: ignore[reportUnnecessaryComparison]
-        q, k, v = projected(x, self.qkv.weight, biases, bias.shape[-1], self.num_heads)
+        places = bias.shape[-1]
+        q, k, v = (fold_heads(t, places, self.num_heads) for t in self.qkv(x).chunk(3, -1))
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
 
     def layout(self, x: Tensor, grid: Grid) -> Layout:

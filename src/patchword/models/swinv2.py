@@ -29,8 +29,8 @@ from patchword.layers import (
     StochasticDepth,
     Windows,
     by_index,
+    fold_heads,
     merge_heads,
-    projected,
     relative_index,
     two_by_two,
 )
@@ -238,13 +238,19 @@ class CosineAttention(Mixer):
         x = order.cleared(x)
         bias = order.folded(self.bias(), x.shape[1])
         places, heads = bias.shape[-1], self.num_heads
-        q_bias, v_bias = (None, None) if self.qv_bias is None else self.qv_bias.chunk(2)
-        q, k, v = projected(x, self.qkv.weight, (q_bias, None, v_bias), places, heads)
+        q, k, v = (fold_heads(t, places, heads) for t in self.projected(x).chunk(3, -1))
         root = q.shape[-1] ** 0.5  # by which `attend` divides
         scale = self.logit_scale.clamp(max=math.log(100)).exp() * root
         q = F.normalize(q, dim=-1) * scale.repeat(q.shape[1] // heads, 1, 1).to(q)
         mixed = self.attend(q, F.normalize(k, dim=-1), v, bias)
         return self.drop(self.proj(merge_heads(mixed).reshape(x.shape)))
+
+    def projected(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n qkv"]:
+        """Return queries, keys and values side by side."""
+        if self.qv_bias is None:
+            return self.qkv(x)
+        q, v = self.qv_bias.chunk(2)
+        return F.linear(x, self.qkv.weight, torch.cat([q, torch.zeros_like(q), v]))
 
     def layout(self, x: Tensor, grid: Grid) -> Layout:
         """Return where queries and keys lie: those of each window, padding among them."""
