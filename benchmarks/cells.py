@@ -44,10 +44,9 @@ class Study:
         """Return what came out of a training, which is trained now if it never was."""
         words = merged({"seed": 0, "cache": self.path("answers")}, *parts)
         self.asked[name] = data, words
-        if not (name in self.kept and self.kept[name]["words"] == told(words)) or self.done(name):
-            self.cells[name] = self.trained(name)
-        else:
-            self.cells[name] = self.kept[name]
+        kept = self.kept.get(name)
+        known = kept is not None and kept["words"] == told(words, self.out)
+        self.cells[name] = kept if known and not self.done(name) else self.trained(name)
         return self.cells[name]
 
     def done(self, name):
@@ -78,7 +77,7 @@ class Study:
             "waited": sum(row["seconds"] * row["waiting"] for row in rows),
             "pace": median(row["images_per_second"] for row in rows),
             "precision": settings["precision"],
-            "words": told(words),
+            "words": told(words, self.out),
             "scores": run.scores,
         }
 
@@ -113,9 +112,12 @@ def merged(*parts):
     return words | {"settings": [s for part in parts for s in part.get("settings", ())]}
 
 
-def told(words):
-    """Return the words of a command as they are kept."""
-    return {key: str(value) for key, value in words.items()}
+def told(words, out):
+    """Return the words of a command as they are kept: paths from the folder of the study."""
+    paths = {key: value for key, value in words.items() if isinstance(value, Path)}
+    return {key: str(value) for key, value in words.items()} | {
+        key: path.relative_to(out).as_posix() for key, path in paths.items()
+    }
 
 
 def length(steps):

@@ -31,7 +31,6 @@ NO_MAP = (  # between no cells
     "lca.block.attn.attend",
     "attend_global",
     "match.attend",
-    "attend_channels",
 )
 
 

@@ -28,7 +28,6 @@ from patchword.layers import (
     LayerScale,
     Mlp,
     Normed,
-    Operator,
     PatchStem,
     Position,
     StochasticDepth,
@@ -226,55 +225,26 @@ class FourierPosition(Position):
         return to_tokens(self.proj(torch.cat([rows, columns])[None].to(weight.dtype)))
 
 
-class ChannelAttend(Operator):
-    """softmax(t cos(q_i, k_j)) v: each channel asks the others of its head (section 3.2).
-
-    Lengths divide the small map of products, not the channels, which are long.
-    """
-
-    def forward(
-        self,
-        q: Float[Tensor, "b h c n"],
-        k: Float[Tensor, "b h c n"],
-        v: Float[Tensor, "b h c n"],
-        temperature: Float[Tensor, "h 1 1"],
-    ) -> Float[Tensor, "b h c n"]:
-        """Mix channels, each a vector over all tokens."""
-        return self.weights(q, k, v, temperature) @ v
-
-    def weights(
-        self,
-        q: Float[Tensor, "b h c n"],
-        k: Float[Tensor, "b h c n"],
-        v: Float[Tensor, "b h c n"],
-        temperature: Float[Tensor, "h 1 1"],
-    ) -> Float[Tensor, "b h c c"]:
-        """Work the softmax out, in single precision at least."""
-        products = q @ k.mT
-        exact = torch.promote_types(products.dtype, torch.float32)
-        lengths = [torch.linalg.vector_norm(t, dim=-1, dtype=exact) for t in (q, k)]
-        rows, columns = (length.clamp_min(1e-12) for length in lengths)
-        cosines = products.to(exact) / rows[..., :, None] / columns[..., None, :]
-        return (temperature * cosines).softmax(-1).to(v.dtype)
-
-
 class CrossCovariance(nn.Module):
-    """Multi-head attention of channels to channels."""
+    """Attention of channels to channels, each a vector over all tokens (section 3.2)."""
 
     def __init__(self, dim: int, num_heads: int, *, drop: float = 0.0) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.attend_channels = ChannelAttend()
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Mix the channels of each head by their cosines."""
+        """Mix the channels of each head by their cosines, in single precision at least."""
         q, k, v = (split_heads(t, self.num_heads).mT for t in self.qkv(x).chunk(3, -1))
-        mixed = self.attend_channels(q, k, v, self.temperature)
-        return self.drop(self.proj(merge_heads(mixed.mT)))
+        exact = torch.promote_types(q.dtype, torch.float32)
+        rows, columns = (torch.linalg.vector_norm(t, dim=-1, dtype=exact) for t in (q, k))
+        # lengths divide the small map of products, not the channels, which are long
+        areas = rows.clamp_min(1e-12)[..., :, None] * columns.clamp_min(1e-12)[..., None, :]
+        weights = (self.temperature * (q @ k.mT) / areas).softmax(-1).to(v.dtype)
+        return self.drop(self.proj(merge_heads((weights @ v).mT)))
 
 
 def depthwise(dim: int) -> nn.Conv2d:
