@@ -141,16 +141,19 @@ def test_mean_and_deviation_are_those_of_the_training_pictures():
 
 
 def test_steps_are_the_minutes_less_what_else_takes_time():
-    assert measure.fitting(10.0, spent=20.0, evaluations=74.0, per_step=0.05) == 10_000
-    assert measure.fitting(1.0, 10.0, 0.0, 44.0) == 1
-    with pytest.raises(ConfigError, match=r"--minutes 0.5 is too short: one step needs 0.6"):
-        measure.fitting(0.5, 20.0, 10.0, 0.5)
+    assert measure.fitting(10.0, spent=20.0, scoring=lambda steps: 74.0, per_step=0.05) == 10_000
+    assert measure.fitting(1.0, 10.0, lambda steps: 0.0, 44.0) == 1
+    looks = measure.fitting(1.0, 10.0, lambda steps: 10.0 * -(-steps // 10), 1.0)
+    assert looks == 20  # in 44 seconds, with two looks; a third has no room
+    said = r"--minutes 0.5 is too short: one step, and scoring it, needs 0.6 here"
+    with pytest.raises(ConfigError, match=said):
+        measure.fitting(0.5, 20.0, lambda steps: 10.0, 0.5)
 
 
 def test_a_budget_becomes_steps_once(monkeypatch):
     """A minute, of which 10 seconds are over, at 0.1 seconds a step and 2 of evaluation."""
     monkeypatch.setattr(measure, "pace", lambda make, feed, plan: 0.1)
-    monkeypatch.setattr(settle, "evaluation_seconds", lambda model, chosen: 2.0)
+    monkeypatch.setattr(settle, "evaluation_seconds", lambda model, chosen: (0.0, 2.0))
     monkeypatch.setattr(settle.time, "perf_counter", lambda: 1010.0)
     request = replace(DIGITS, minutes=1.0)
     found = settle.settle(request, choose(request), began=1000.0)

@@ -1,6 +1,7 @@
 """What is measured on the machine, once per run: the precision, and the steps that fit."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -67,20 +68,27 @@ def _pace(state: State[Any], feed: Steps[Any], plan: Plan, first: int, sample: f
         return (time.perf_counter() - start) / count
 
 
-def fitting(minutes: float, spent: float, evaluations: float, per_step: float) -> int:
+def fitting(minutes: float, spent: float, scoring: Callable[[int], float], per_step: float) -> int:
     """Return the steps that fit into a budget.
 
     Args:
         minutes: of wall clock, all told.
         spent: seconds since the command began.
-        evaluations: seconds of all looks at held-out pictures.
+        scoring: seconds of all looks at held-out pictures, in a training of so many steps.
         per_step: seconds.
 
     Raises:
         ConfigError: not one step fits.
     """
-    steps = int((60 * minutes - spent - evaluations - RESERVE) / per_step)
+    room = 60 * minutes - spent - RESERVE
+
+    def need(steps: int) -> float:
+        return steps * per_step + scoring(steps)
+
+    steps = bisect_right(range(1, max(int(room / per_step), 1) + 1), room, key=need)
     if steps < 1:
-        need = (spent + evaluations + RESERVE + per_step) / 60
-        raise ConfigError(f"--minutes {minutes:g} is too short: one step needs {need:.1f} here")
+        least = (spent + RESERVE + need(1)) / 60
+        raise ConfigError(
+            f"--minutes {minutes:g} is too short: one step, and scoring it, needs {least:.1f} here"
+        )
     return steps

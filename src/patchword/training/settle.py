@@ -114,28 +114,42 @@ def within(
     """Turn a budget of wall clock into a number of steps."""
     make = partial(make_state, chosen, draft)
     per_step = measure.pace(make, feed, make_plan(draft))
-    model = make().task.model
-    looks = evaluation_seconds(model, chosen)
-    steps = measure.fitting(minutes, time.perf_counter() - began, looks, per_step)
+    between, last = evaluation_seconds(make().task.model, chosen)
+
+    def scoring(steps: int) -> float:
+        settings = with_steps(draft, steps)
+        return -(-steps // settings.evaluate) * between + last
+
+    steps = measure.fitting(minutes, time.perf_counter() - began, scoring, per_step)
     words = f"{1000 * per_step:.1f} ms per step measured, so {steps:,} steps fit"
     return replace(draft, reasons=(*draft.reasons, words)), steps
 
 
-def evaluation_seconds(model: Model, chosen: Chosen) -> float:
-    """Estimate the time of all looks at held-out pictures, from one look at a few of them."""
+def evaluation_seconds(model: Model, chosen: Chosen) -> tuple[float, float]:
+    """Estimate the time of a look at the validation pictures, and of the last one at all held out.
+
+    From a look at a few of them; what is imported at the first look of all does not count.
+    """
     data = chosen.data
     sample = data.validation or data.test or data.train
     of_classes = isinstance(model, Classifier)
-    few = Subset(sample, np.arange(min(512 if of_classes else SCENES, len(sample))))
+
+    def look(count: int) -> int:
+        few = Subset(sample, np.arange(min(count, len(sample))))
+        if of_classes:
+            scores(model.eval(), few, chosen.card.preprocessing)
+        else:
+            protocol = evaluation.named(evaluation.OWN[chosen.card.kind])
+            judged = Judged(name="", test=few, split="", train=data.train)
+            protocol(subject_of(model.eval(), chosen.card), judged)
+        return len(few)
+
+    look(1)
     start = time.perf_counter()
-    if of_classes:
-        scores(model.eval(), few, chosen.card.preprocessing)
-    else:
-        protocol = evaluation.named(evaluation.OWN[chosen.card.kind])
-        judged = Judged(name="", test=few, split="", train=data.train)
-        protocol(subject_of(model.eval(), chosen.card), judged)
-    each = (time.perf_counter() - start) / len(few)
-    return each * (11 * len(data.validation or ()) + len(data.test or ()))
+    count = look(512 if of_classes else SCENES)
+    each = (time.perf_counter() - start) / count
+    between = each * len(data.validation or ())
+    return between, between + each * len(data.test or ())
 
 
 def with_steps(draft: Settings, steps: int) -> Settings:
