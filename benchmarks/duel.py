@@ -17,7 +17,7 @@ from statistics import geometric_mean, median
 
 import torch
 
-from patchword.layers import fold
+from patchword.layers import for_inference
 from patchword.training.origin import processor
 from tests.parity.compare import relative
 from tests.parity.peer import varied
@@ -200,7 +200,7 @@ def raced(ours, theirs, config, given):
         rounds = 1
     wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
     kinds = {"train": train, "compiled": given.compile}
-    forms = {"": ours} if train else {"": ours, "folded": fold(copy.deepcopy(ours))}
+    forms = {"": ours} if train else {"": ours, "packed": for_inference(copy.deepcopy(ours))}
     mine = fastest(forms, batch, wanted, **kinds)
     other = fastest(theirs, batch, wanted, **kinds)
     if mine is None or other is None:

@@ -6,9 +6,11 @@
 The plain forms that our outputs are held against (tests/parity/plain_*.py) go cell by cell, so a
 time against them would say nothing. The other side is our own network in which each operator of
 the paper computes as its authors' code does (tests/parity/theirs.py), with the same weights, and
-everything else shared. Rows gather in benchmarks/plain.json; the page is zoo.py's.
+everything else shared, the form for inference too. Rows gather in benchmarks/plain.json; the page
+is zoo.py's.
 """
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -17,6 +19,7 @@ from benchmarks import zoo
 from benchmarks.duel import asked, raced, run
 from patchword import models
 from patchword.heads.classify import classifier
+from patchword.layers import for_inference
 from tests.parity.peer import CLASSES, Peer, perturbed, settled
 from tests.parity.theirs import TABLES, swapped
 
@@ -54,9 +57,10 @@ def race(name, change, given):
     settled(Peer(label="ours", model=ours, format="", see=answer), config)
     theirs = swapped(ours, TABLES[family])
     peer = "formulas" if family in UNPUBLISHED else "authors"
-    yield {"model": name, "changed": change, "peer": peer} | raced(
-        ours, {"": theirs}, config, given
-    )
+    forms = {"": theirs}
+    if given.mode == "forward":
+        forms["packed"] = for_inference(copy.deepcopy(theirs))
+    yield {"model": name, "changed": change, "peer": peer} | raced(ours, forms, config, given)
 
 
 @torch.no_grad()

@@ -4,11 +4,12 @@
     python -m benchmarks.zoo --page
 
 For each family's model: the peer with fresh weights, ours with the same ones, outputs compared;
-then every configuration of either side (fp32 or bf16, channels last or not, timm's experimental
-fused attention or not, our batch norms folded as `patchword predict` does or not; with --compile,
-the fastest of these compiled as well) is tried, and the fastest of each whose outputs are right is
-timed against the other's, turn by turn (duel.py). Rows gather in benchmarks/zoo.json, from which
---page draws docs/speed.md, and after them those of the families that no library has (plain.py).
+then every configuration of either side (fp32, bf16 under autocast or bf16 whole, channels last or
+not, timm's experimental fused attention or not, our form for inference, which `patchword predict`
+takes, or not; with --compile, the fastest of these compiled as well) is tried, and the fastest of
+each whose outputs are right is timed against the other's, turn by turn (duel.py). Rows gather in
+benchmarks/zoo.json, from which --page draws docs/speed.md, and after them those of the families
+that no library has (plain.py).
 """
 
 from dataclasses import replace

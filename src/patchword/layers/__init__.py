@@ -38,6 +38,7 @@ from patchword.layers.offset import by_index as by_index
 from patchword.layers.offset import cells as cells
 from patchword.layers.offset import offset_index as offset_index
 from patchword.layers.offset import relative_index as relative_index
+from patchword.layers.packed import for_inference as for_inference
 from patchword.layers.patch import ConvEmbed as ConvEmbed
 from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.patch import PatchStem as PatchStem

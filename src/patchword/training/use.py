@@ -17,7 +17,7 @@ from patchword.heads.classify import Classifier
 from patchword.heads.dense import Dense
 from patchword.heads.detector import Detector
 from patchword.heads.panoptic import Panoptic
-from patchword.layers import fold
+from patchword.layers import for_inference
 from patchword.lineage import lineage, of_code, passed_on
 from patchword.results import Inherited, Prediction
 from patchword.training.coco import found_in, parted_in, plain
@@ -64,7 +64,7 @@ def predictions(
     """Answer each picture that the patterns name."""
     names = files(patterns)
     model = load(run).to(named_device(device))
-    fold(model.eval())
+    for_inference(model.eval())
     least = threshold_of(run, threshold, model)
     if not isinstance(model, Classifier):
         where = out or Path("predictions") / run.resolve().stem

@@ -1,0 +1,172 @@
+"""The form for inference answers as the plain network does, and steps aside where it cannot."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import pytest
+import torch
+from torch import nn
+
+from patchword.heads.classify import classifier
+from patchword.layers import Mlp, fold, for_inference, packed
+from patchword.layers.packed import ACTS, PackedConv, PackedLinear, packing_wins
+from tests.contract.tiny import CONFIGS, images, made
+from tests.parity.compare import relative
+
+TYPES = (torch.float32, torch.bfloat16)
+ABLE = torch.backends.mkldnn.is_available()
+LAST = torch.channels_last
+
+
+@pytest.fixture(autouse=True)
+def _packing(monkeypatch):
+    """Pack whatever can be, however fast that is here."""
+    monkeypatch.setattr(packed, "packing_wins", lambda dtype: ABLE and dtype in TYPES)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_network_answers_as_before(name):
+    config = CONFIGS[name]
+    torch.manual_seed(1)
+    plain = classifier(made(config), 5).eval()
+    for part in plain.head.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight)
+    ready, batch = for_inference(copy.deepcopy(plain)), images(config, count=8)
+    wanted = plain(batch)
+    for given in (batch, batch.contiguous(memory_format=LAST)):
+        assert relative(ready(given), wanted) < 1e-5
+    with torch.autocast("cpu", torch.bfloat16):
+        cast, found = [f(batch) for f in (plain, fold(copy.deepcopy(plain)))], ready(batch)
+    assert found.dtype == cast[0].dtype
+    assert (found - wanted).norm() < 1.5 * max((y - wanted).norm() for y in cast)
+
+
+MADE = [nn.GELU(), nn.GELU("tanh"), nn.Hardswish(), nn.ReLU(), nn.SiLU()]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("act", MADE, ids=repr)
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_an_activation_is_taken_in_the_product(act, dtype):
+    torch.manual_seed(0)
+    for own, x in (
+        (nn.Linear(48, 80), torch.randn(3, 7, 48)),
+        (nn.Linear(48, 80, bias=False), torch.randn(5, 48)),
+        (
+            nn.Conv2d(16, 32, 3, 2, 1, groups=4),
+            torch.randn(2, 16, 9, 8).contiguous(memory_format=LAST),
+        ),
+    ):
+        plain = nn.Sequential(own, act).to(dtype)
+        x = 3 * x.to(dtype)
+        ready = for_inference(copy.deepcopy(plain))
+        assert isinstance(ready[0], PackedLinear | PackedConv)
+        assert isinstance(ready[1], nn.Identity)
+        wanted = copy.deepcopy(plain).double()(x.double())
+        worst = relative(plain(x).double(), wanted)
+        assert relative(ready(x).double(), wanted) <= 2 * worst + 1e-6
+        assert (ready[0].kept._made is not None) == ABLE
+    assert {type(a) for a in MADE} == set(ACTS)
+
+
+def mlp():
+    torch.manual_seed(0)
+    return for_inference(Mlp(32, 64).eval()), torch.randn(2, 5, 32)
+
+
+def test_its_parameters_are_the_plain_ones():
+    plain = Mlp(32, 64).eval()
+    mine, names = [*plain.parameters()], [*plain.state_dict()]
+    ready = for_inference(plain)
+    assert [*ready.state_dict()] == names
+    assert all(a is b for a, b in zip(ready.parameters(), mine, strict=True))
+
+
+def test_weights_that_change_are_packed_anew():
+    ready, x = mlp()
+    with torch.inference_mode():
+        before = ready(x)
+    with torch.no_grad():
+        ready.fc1.weight *= 2
+        plain = ready.fc2(nn.functional.gelu(x @ ready.fc1.weight.T + ready.fc1.bias))
+        assert not torch.equal(ready(x), before)
+        torch.testing.assert_close(ready(x), plain)
+        half = ready.bfloat16()(x.bfloat16())
+        assert half.dtype == torch.bfloat16
+        assert relative(half.float(), plain) < 2e-2
+
+
+def test_copies_answer_alike_and_are_apart():
+    ready, x = mlp()
+    with torch.no_grad():
+        wanted = ready(x)
+        for copied in (copy.deepcopy(ready), pickle.loads(pickle.dumps(ready))):
+            assert torch.equal(copied(x), wanted)
+            copied.fc1.weight.zero_()
+        assert torch.equal(ready(x), wanted)
+
+
+def test_threads_share_it():
+    ready, x = mlp()
+
+    def answer(index):
+        dtype = TYPES[index % 2]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bool(index % 2)):
+            return dtype, ready(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(answer, range(40))]
+    for dtype in TYPES:
+        first, *others = (y for kind, y in found if kind == dtype)
+        assert all(torch.equal(y, first) for y in others)
+
+
+def test_gradients_are_those_of_plain_maps():
+    ready, x = mlp()
+    x.requires_grad_()
+    ready(x).sum().backward()
+    assert x.grad is not None
+    assert all(p.grad is not None for p in ready.parameters())
+    assert ready.fc1.kept._made is None
+
+
+def test_it_is_exported_as_the_plain_network():
+    ready, x = mlp()
+    with torch.no_grad():
+        wanted = ready(x)
+        program = torch.export.export(ready, (x,))
+        assert not [n for n in program.graph.nodes if "mkldnn" in str(n.target)]
+        torch.testing.assert_close(program.module()(x), wanted)
+
+
+@torch.inference_mode()
+def test_what_cannot_be_packed_computes_as_it_is():
+    ready, x = mlp()
+    assert ready.double()(x.double()).dtype == torch.float64
+    assert ready.float()(x[:0]).shape == x[:0].shape
+    assert ready.fc2(ready.fc1(x[0, 0])).shape == (32,)
+    reflecting = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
+    assert packed.packed(reflecting) is reflecting
+
+
+def test_packing_is_used_where_it_was_measured_to_win(monkeypatch):
+    def clock(plain, laid_out):
+        spent, now = [plain, laid_out], 0.0
+        for call in count():
+            yield now
+            now += spent[call // 2 % 2] if call % 2 == 0 else 0
+
+    for spent, wins in (((2, 1), True), ((1, 2), False)):
+        ticks = clock(*spent)
+        monkeypatch.setattr(packed.time, "perf_counter", lambda ticks=ticks: next(ticks))
+        assert packing_wins.__wrapped__(torch.float32) == (wins and ABLE)
+    assert not packing_wins(torch.float16)
+
+
+def test_another_build_of_torch_packs_nothing(monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    assert not packing_wins.__wrapped__(torch.float32)
