@@ -8,10 +8,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from jaxtyping import install_import_hook
+
+from tests import shapes
 
 if not os.environ.get("PATCHWORD_UNCHECKED"):  # set it to time, export or compile what users run
-    install_import_hook("patchword", "beartype.beartype")
+    shapes.install()
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     share = max(1, (os.cpu_count() or 1) // int(workers))
