@@ -28,7 +28,7 @@ demo: setup  ## train on the built-in digits, evaluate, and draw runs/digits/rep
 	$(BIN)/patchword train digits --out runs/digits
 
 test: setup  ## run the default tests; others: make test ARGS='-m slow'
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: setup  ## check style and format
 	$(BIN)/ruff check

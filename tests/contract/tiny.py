@@ -32,6 +32,12 @@ def coarsest(backbone):
     return tuple(math.lcm(*steps) for steps in zip(*strides, strict=True)) if strides else (16, 16)
 
 
+def uneven(backbone):
+    """Return image sides of a few of the coarsest cells, which no stride above 1 divides."""
+    rows, columns = coarsest(backbone)
+    return 2 * rows + 3, columns + 9
+
+
 def images(config, count=2, size=None):
     generator = torch.Generator().manual_seed(count)
     return torch.randn(count, config.in_chans, *(size or config.image_size), generator=generator)

@@ -20,7 +20,7 @@ FIXED = ()
 QUICK = {
     "beit_base_patch16_224": {"image_size": (96, 64), "depth": 2},
     "beit_base_patch16_384": {"image_size": (64, 64), "depth": 2, "relative": "shared"},
-    "beit_large_patch16_512": {"image_size": (48, 48), "depth": 2, "pool": "token"},
+    "beit_large_patch16_512": {"image_size": (48, 48), "depth": 1, "pool": "token"},
 }
 
 

@@ -8,7 +8,6 @@ TINY = {"each": replace(beit.BEIT, layer_scale=0.2)}
 FIXED = ()
 QUICK = {
     "beitv2_base_patch16_224": {"image_size": (64, 64), "depth": 2},
-    "beitv2_large_patch16_224": {"image_size": (48, 64), "depth": 1},
 }
 GOLDENS = {}
 

@@ -13,8 +13,7 @@ TINY = {
 FIXED = ()
 
 QUICK = {
-    "resnetv2_50x1_bit": {"image_size": (64, 96), "depth": (1, 2, 1, 1)},
-    "resnetv2_152x2_bit": {"image_size": (47, 65), "depth": (1, 1, 1, 1)},
+    "resnetv2_50x1_bit": {"image_size": (47, 65), "depth": (1, 2, 1, 1)},
 }
 
 

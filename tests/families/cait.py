@@ -20,7 +20,6 @@ FIXED = ()
 QUICK = {
     "cait_xxs24_224": {"image_size": (96, 64), "depth": 4},
     "cait_xs24_384": {"image_size": (64, 64), "depth": 3},
-    "cait_m48_448": {"image_size": (32, 48), "depth": 1},
 }
 
 

@@ -15,7 +15,6 @@ FIXED = ()
 QUICK = {
     "deit_tiny_patch16_224": {"image_size": (96, 64)},
     "deit_tiny_distilled_patch16_224": {"image_size": (96, 96)},
-    "deit_base_distilled_patch16_384": {"image_size": (64, 64), "depth": 2},
 }
 
 peers = vit.peers

@@ -14,7 +14,6 @@ FIXED = ()
 QUICK = {
     "deit3_small_patch16_384": {"image_size": (96, 64), "depth": 3},
     "deit3_medium_patch16_224": {"image_size": (64, 64), "depth": 2},
-    "deit3_huge_patch14_224": {"image_size": (42, 28), "depth": 1},
 }
 GOLDENS = {}
 

@@ -28,10 +28,8 @@ FIXED = tuple(TINY)
 QUICK = {
     "levit_128s": {"image_size": (96, 96), "depth": (1, 2, 1)},
     "levit_192": {"image_size": (64, 112), "depth": (2, 1, 1)},
-    "levit_384": {"image_size": (64, 64), "depth": (1, 1, 1)},
     "levit_conv_128": {"image_size": (80, 64), "depth": (1, 1, 2)},
     "levit_384_s8": {"image_size": (48, 64), "depth": (1, 1, 1)},
-    "levit_512": {"image_size": (64, 64), "depth": (1, 1, 1)},
 }
 
 

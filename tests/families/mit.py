@@ -14,7 +14,6 @@ FIXED = ()
 QUICK = {
     "mit_b0": {"image_size": (64, 96)},
     "mit_b2": {"image_size": (71, 45), "depth": (1, 2, 1, 1)},
-    "mit_b5": {"image_size": (64, 64), "depth": (1, 1, 1, 1)},
 }
 
 

@@ -37,7 +37,6 @@ QUICK = {
     "pvt_v2_b0": {"image_size": (64, 96)},
     "pvt_v2_b2": {"image_size": (71, 45), "depth": (1, 2, 1, 1)},
     "pvt_v2_b2_li": {"image_size": (64, 64), "depth": (1, 2, 1, 1)},
-    "pvt_v2_b5": {"image_size": (96, 64), "depth": (1, 1, 1, 1)},
 }
 
 

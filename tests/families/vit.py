@@ -43,7 +43,6 @@ QUICK = {
     "vit_small_patch14_dinov2": {"image_size": (70, 70), "depth": 3},
     "vit_small_patch14_reg4_dinov2": {"image_size": (70, 70), "depth": 3},
     "vit_giant_patch14_224": {"image_size": (28, 28), "depth": 1},
-    "vit_gigantic_patch14_224": {"image_size": (28, 28), "depth": 1},
 }
 
 

@@ -19,7 +19,6 @@ GOLDENS = {}
 QUICK = {
     "xcit_nano_12_p16_224": {"image_size": (96, 64), "depth": 4},
     "xcit_tiny_24_p8_384": {"image_size": (48, 64), "depth": 3},
-    "xcit_large_24_p16_224": {"image_size": (64, 32), "depth": 1},
 }
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -232,10 +233,17 @@ def parameters(name, label, config):
     At the full size of the name, or as compared where the reference has no such size.
     """
     for size in (models.config(name), config):
-        with torch.device("meta"):
-            ours = classifier(size.build(), 1000)
-            made = [make() for make in peers(name, size, 1000)]
-        for theirs in (peer.model for peer in made if peer.label == label):
-            count = [sum(p.numel() for p in model.parameters()) for model in (ours, theirs)]
-            return count[0], count[1]
+        found = counted(name, size)
+        if label in found:
+            return found[label]
     raise AssertionError(f"{label} has no {name}")
+
+
+@cache
+def counted(name, size):
+    """Return the parameters of ours and theirs, by reference."""
+    with torch.device("meta"):
+        ours = classifier(size.build(), 1000)
+        made = {peer.label: peer.model for peer in (make() for make in peers(name, size, 1000))}
+    own, *others = (sum(p.numel() for p in model.parameters()) for model in (ours, *made.values()))
+    return {label: (own, other) for label, other in zip(made, others, strict=True)}

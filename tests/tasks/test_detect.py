@@ -307,6 +307,7 @@ LEARNERS = {
         embed_dim=32, num_heads=2, depth=2, mlp_dim=64, num_queries=6, hidden=16, cells=5
     ),
 }
+STEPS = {"detr": 80, "deformable_detr": 150, "sparse_rcnn": 100}
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -315,7 +316,7 @@ def test_the_one_loop_overfits_two_pictures(tmp_path, name):
     model, data = LEARNERS[name].assemble(BODY.build(), 2), scenes()
     task = Detect(model)
     made = optimizer(Optim(lr=2e-3, weight_decay=0.0), task, model.backbone.spine(), 2)
-    steps = 150
+    steps = STEPS[name]
 
     def feed(step):
         while True:

@@ -169,7 +169,7 @@ def constant(data):
 
 def test_depths_are_learnt_and_written(tmp_path):
     data, out = depths(tmp_path / "data"), tmp_path / "run"
-    words = ["train", str(data), "--out", str(out), "--epochs", "40"]
+    words = ["train", str(data), "--out", str(out), "--epochs", "30"]
     words += ["--model", "dpt_mit_b0", "--image-size", "32", *QUICK]
     assert main(words) == 0
     found = scores(out)
