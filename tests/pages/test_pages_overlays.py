@@ -36,8 +36,15 @@ def test_segments_have_shades_of_their_class_and_borders():
     assert not (one == two).all() and (found[5, 5] < 128).all()
     named = segmented(grey(), ids, np.array([3, 3]), ["left", "right"])
     assert (named != found).any() and np.array_equal(named[:, :10], found[:, :10])
+    larger = segmented(grey(), ids, np.array([3, 3]), ["left", "right"], larger=9.0)
+    assert (larger != found).sum() > (named != found).sum()
+    few = segmented(grey(), np.eye(60, 80, dtype=int) * (np.arange(80) < 20), np.array([1]), ["x"])
+    less = segmented(
+        grey(), np.eye(60, 80, dtype=int) * (np.arange(80) < 20), np.array([1]), ["x"], larger=3.0
+    )
+    assert (few != less).any()  # a segment too small to be named where letters are larger
 
 
 def test_a_picture_is_made_as_small_as_a_page_shows_it():
-    assert thumbnail(grey(600, 900)).shape == (149, 224, 3)
+    assert thumbnail(grey(600, 900)).shape == (299, 448, 3)
     assert thumbnail(grey()).shape == (60, 80, 3)

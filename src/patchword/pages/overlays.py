@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from patchword.pages.pictures import LARGE, colour
+from patchword.pages.pictures import SCENE, colour
 
 UNKNOWN = 255  # the class of pixels that have none
 GOLDEN = 0.618034  # turns of hue from one class to the next, so that neighbours differ
@@ -16,9 +16,10 @@ TONES = ((0.75, 0.95), (0.55, 0.75), (0.95, 0.6))  # saturation and value, class
 SHADES = (0.7, 1.0)  # of a class's colour, from one segment to the next
 NEARNESS = ("#1b1035", "#7b2382", "#e35b59", "#fcf3b2")  # far to near
 EDGES = (2, 98)  # percentiles of nearness between which colours spread
-LINE, LETTERS, LEAST = 320, 45, 10  # a picture's longer side by a line's width and by the height of
+LINE, LETTERS, LEAST = 240, 45, 10  # a picture's longer side by a line's width and by the height of
 # letters, and the least of that in pixels
-WORTH = 0.01  # share of a picture from which a segment is named
+WORTH = 0.01  # share of a picture from which a segment is named,
+LARGER = 1.5  # and both so many times larger on a picture that is reduced
 LIGHT = 140  # level from which letters on a colour are black
 
 Colours = UInt8[np.ndarray, "h w 3"]
@@ -61,6 +62,7 @@ def segmented(
     labels: Int[np.ndarray, " n"],
     words: Sequence[str] = (),
     opacity: float = 0.6,
+    larger: float = 1.0,
 ) -> Colours:
     """Lay segments over a picture, each in a shade of its class's colour, with white borders.
 
@@ -70,6 +72,7 @@ def segmented(
         labels: the class of segment k, at place k - 1.
         words: what is written on each, if anything; on large ones alone.
         opacity: of the colours, from 0 to 1.
+        larger: times by which words are larger than on a picture that is seen whole.
     """
     low, high = SHADES
     shades = low + (high - low) * (np.arange(len(labels)) * GOLDEN % 1)
@@ -83,9 +86,10 @@ def segmented(
     image = Image.fromarray(found)
     for k, word in enumerate(words):
         rows, columns = np.nonzero(ids == k + 1)
-        if len(rows) >= WORTH * ids.size:
+        if len(rows) >= larger**2 * WORTH * ids.size:
             middle = len(rows) // 2  # a pixel of the segment, whatever its form
-            _write(image, (int(columns[middle]), int(rows[middle])), word, table[k + 1])
+            place = (int(columns[middle]), int(rows[middle]))
+            _write(image, place, word, table[k + 1], larger=larger)
     return np.asarray(image)
 
 
@@ -122,10 +126,11 @@ def _write(
     shade: UInt8[np.ndarray, " 3"],
     *,
     above: bool = False,
+    larger: float = 1.0,
 ) -> None:
     """Write on a ground of a colour: at a place, or above it where there is room."""
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(LEAST, round(max(image.size) / LETTERS)))
+    font = ImageFont.load_default(max(LEAST, round(larger * max(image.size) / LETTERS)))
     left, top, right, bottom = draw.textbbox((0, 0), word, font=font)
     wide, high = round(right - left) + 4, round(bottom - top) + 4
     x = min(max(place[0], 0), max(image.width - wide, 0))
@@ -138,7 +143,7 @@ def _write(
 def thumbnail(picture: Colours) -> UInt8[np.ndarray, "rows columns 3"]:
     """Reduce a picture to the size that a page shows, so that lines on it stay sharp."""
     image = Image.fromarray(picture)
-    image.thumbnail((LARGE, LARGE), Image.Resampling.LANCZOS)
+    image.thumbnail((SCENE, SCENE), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 SMALL = 64  # pixels a side up to which a picture is kept exactly and shown pixel by pixel
 LARGE = 224  # pixels a side to which a photograph is reduced
+SCENE = 448  # and one that is answered place by place
 TILES = 16  # positions a side whose similarity to all others is drawn,
 TILE = 36  # each at least so many pixels wide or high,
 GAP = 2  # and so many clear ones between them

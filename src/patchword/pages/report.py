@@ -128,6 +128,7 @@ class Report:
     curves: tuple[Chart, ...] = ()
     confusion: Confusion | None = None
     per_class: tuple[ClassRow, ...] = ()
+    classes: int = 0  # how many there are; rows of some may be left out
     recalls: tuple[Chart, ...] = ()  # precision by recall
     mistakes: tuple[Mistake, ...] = ()
     scenes: Scenes | None = None

@@ -12,7 +12,7 @@ from patchword.data.scene import Objects, Panoptic
 from patchword.evaluation.answers import relabelled
 from patchword.heads.detector import Answers
 from patchword.heads.panoptic import Parts
-from patchword.pages.overlays import boxed, segmented, thumbnail
+from patchword.pages.overlays import LARGER, boxed, segmented, thumbnail
 from patchword.predictor import Card
 
 Colours = UInt8[np.ndarray, "h w 3"]
@@ -57,6 +57,17 @@ def parted(picture: Colours, parts: Parts, names: Sequence[str] = ()) -> Colours
     labels = parts.labels.tolist()
     words = [names[int(label)] for label in labels] if names else ()
     return segmented(picture, parts.ids.numpy(), parts.labels.numpy(), words)
+
+
+def small_parts(picture: Colours, parts: Parts, names: Sequence[str]) -> Small:
+    """Draw segments on a picture of the size that a page shows, with words that are read there."""
+    reduced = thumbnail(picture)
+    rows, columns = (
+        torch.arange(new) * old // new
+        for new, old in zip(reduced.shape[:2], picture.shape[:2], strict=True)
+    )
+    ids, words = parts.ids[rows][:, columns], [names[label] for label in parts.labels.tolist()]
+    return segmented(reduced, ids.numpy(), parts.labels.numpy(), words, larger=LARGER)
 
 
 def true_parts(truth: Panoptic, numbers: Int[Tensor, " classes"]) -> Parts:

@@ -18,14 +18,14 @@ from patchword.pages.report import Coloured, Scenes, Shown
 from patchword.training.drawn import (
     kept,
     numbers_of,
-    parted,
     small_boxes,
+    small_parts,
     small_truth,
     true_parts,
 )
+from patchword.training.worded import MANY
 
 WORST, BEST = 9, 3
-MANY = 30  # classes from which a legend names those alone that are there
 READINGS = {
     "mask": "What nobody labelled is dark.",
     "depth": "The lighter, the nearer; each picture has a scale of its own, and black is unknown.",
@@ -87,8 +87,9 @@ def both(subject: OfScenes, source: Source, seen: Seen, least: float) -> tuple[C
         return truth, small_boxes(picture, found, found.labels)
     if isinstance(subject, Parter):
         assert scene.panoptic is not None
-        known = true_parts(scene.panoptic, numbers_of(source, subject.card))
-        return parted(picture, known), parted(picture, subject.parts(seen.picture))
+        names, found = subject.card.names, subject.parts(seen.picture)
+        truth = true_parts(scene.panoptic, numbers_of(source, subject.card))
+        return small_parts(picture, truth, names), small_parts(picture, found, names)
     answered = colours(subject, seen.picture, answer(subject, seen.picture, Viewing()))
     return true_colours(subject, source, seen.picture, scene), answered
 

@@ -76,6 +76,7 @@ def report(
         curves=curves(rows, last.scores[0] if last else None),
         confusion=confusion(classes, last),
         per_class=per_class(classes, last),
+        classes=len(classes),
         recalls=recalls(last),
         facts=(*further, *facts(out, chosen, settings, subject.model)),
         config=(out / "config.json").read_text(encoding="utf-8"),

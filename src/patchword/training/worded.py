@@ -15,6 +15,7 @@ NONES = {  # how its row and its column are read, by what is counted
     "segments": "Pixels are counted; in the column of none stand those that are in no segment.",
 }
 DRAWN = 6  # curves in a chart
+MANY = 30  # classes, from which those that are nowhere are not named
 RECALLS = (
     "The share of answers that are right, where so many of the objects are to be found; a curve "
     "ends where no more of them are."
@@ -60,7 +61,7 @@ def confusion(classes: tuple[str, ...], found: Finding | None) -> Confusion | No
 
 
 def per_class(classes: tuple[str, ...], found: Finding | None) -> tuple[ClassRow, ...]:
-    """Return how each class or label fared."""
+    """Return how each class or label fared; of many, those that are there or were answered."""
     if found is None or not found.per_class:
         return ()
     return tuple(
@@ -73,6 +74,7 @@ def per_class(classes: tuple[str, ...], found: Finding | None) -> tuple[ClassRow
             measures=each.measures,
         )
         for name, each in zip(classes, found.per_class, strict=True)
+        if len(classes) <= MANY or each.count or not isnan(each.precision)
     )
 
 
