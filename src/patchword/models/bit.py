@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.layers import StochasticDepth
+from patchword.layers import Foldable, StochasticDepth
 from patchword.models.resnet import ResNet, StagesConfig, Stem
 from patchword.weights import POINTWISE, Format, Rule, View
 from patchword.weights.configs import Kind
@@ -157,7 +157,7 @@ CONFIGS = (
 )
 
 
-class StdConv(nn.Conv2d):
+class StdConv(Foldable, nn.Conv2d):
     """A convolution whose kernels, one per output channel, have mean 0 and variance 1.
 
     Args:
@@ -182,6 +182,12 @@ class StdConv(nn.Conv2d):
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Convolve a map with the standardised kernels."""
         return F.conv2d(input, self.standardised(), None, self.stride, self.padding)
+
+    def fused(self) -> nn.Module:
+        (kernel, _), (stride, _), dims = self.kernel_size, self.stride, self.weight.shape[1::-1]
+        made = nn.Conv2d(*dims, kernel, stride, kernel // 2, bias=False, device="meta")
+        made.weight = nn.Parameter(self.standardised().detach())
+        return made.train(self.training)
 
 
 class NormReLU(nn.GroupNorm):

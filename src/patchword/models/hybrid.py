@@ -151,6 +151,10 @@ class SameConv(StdConv):
             input = F.pad(input, (0, right, 0, below))
         return F.conv2d(input, self.standardised(), None, self.stride, (top, left))
 
+    def fused(self) -> nn.Module:
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        return super().fused() if kernel == 1 or stride == 1 else self  # padded by the map's size
+
 
 class SamePool(nn.Module):
     """The maximum of 3x3 cells at a stride of 2, padded as TensorFlow's, without a copy."""
