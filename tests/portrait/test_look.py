@@ -223,9 +223,7 @@ def test_a_token_far_longer_than_the_others_is_named(run):
 
 def test_models_of_other_families_and_sizes_stand_side_by_side(run, tmp_path, pictures):
     other = saved("swin_mini_patch2_32", tmp_path / "swin", image_size=32, in_chans=1)
-    found = patchword.inspect(
-        run, str(pictures), against=other, out=tmp_path / "two", device="cpu"
-    )
+    found = patchword.inspect(run, str(pictures), against=other, out=tmp_path / "two", device="cpu")
     page = found.path.read_text(encoding="utf-8")
     small, large = views(page)
     assert small["pictures"][0]["width"] < large["pictures"][0]["width"] == 32
