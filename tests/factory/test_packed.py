@@ -12,6 +12,7 @@ from torch import nn
 from patchword.heads.classify import classifier
 from patchword.layers import Mlp, fold, for_inference, packed
 from patchword.layers.packed import ACTS, PackedConv, PackedLinear, packing_wins
+from patchword.models.pvtv2 import ConvMlp
 from tests.contract.tiny import CONFIGS, images, made
 from tests.parity.compare import relative
 
@@ -71,6 +72,12 @@ def test_an_activation_is_taken_in_the_product(act, dtype):
         assert relative(ready(x).double(), wanted) <= 2 * worst + 1e-6
         assert (ready[0].kept._made is not None) == ABLE
     assert {type(a) for a in MADE} == set(ACTS)
+
+
+def test_so_it_is_after_a_map_between_others():
+    ready = for_inference(ConvMlp(8, 16, relu=False, drop=0.0).eval())
+    assert isinstance(ready.dwconv, PackedConv) and type(ready.dwconv.act) is nn.GELU
+    assert type(ready.act) is nn.Identity and ready.fc1.act is None
 
 
 def mlp():

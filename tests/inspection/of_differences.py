@@ -60,7 +60,7 @@ def relevance_of(config):
         positive = (seen * slope).clamp(min=0).mean(1).numpy()
         asked = positive.shape[1]  # the last layer is asked by the class token alone
         product[:, :asked] = product[:, :asked] + positive @ product
-    rows = product[:, :1] if prefix else product
+    rows = product[:, :1] if prefix else product - np.eye(cells)
     yield found, rows.mean(1)[:, prefix:].reshape(2, 2, 3)
 
 

@@ -74,6 +74,7 @@ def report(names=("cat", "dog", HOSTILE), mistakes=2, side=8):
             ClassRow(name=name, count=9 * i, recall=1 - i / k, precision=float("nan"))
             for i, name in enumerate(names)
         ),
+        classes=40,
         recalls=(
             Chart(
                 title="Precision by recall",

@@ -36,13 +36,18 @@ def test_segments_have_shades_of_their_class_and_borders():
     assert not (one == two).all() and (found[5, 5] < 128).all()
     named = segmented(grey(), ids, np.array([3, 3]), ["left", "right"])
     assert (named != found).any() and np.array_equal(named[:, :10], found[:, :10])
-    larger = segmented(grey(), ids, np.array([3, 3]), ["left", "right"], larger=9.0)
-    assert (larger != found).sum() > (named != found).sum()
-    few = segmented(grey(), np.eye(60, 80, dtype=int) * (np.arange(80) < 20), np.array([1]), ["x"])
-    less = segmented(
-        grey(), np.eye(60, 80, dtype=int) * (np.arange(80) < 20), np.array([1]), ["x"], larger=3.0
-    )
-    assert (few != less).any()  # a segment too small to be named where letters are larger
+
+
+def test_words_on_segments_may_be_larger():
+    ids = np.ones((400, 400), int)
+    few, many = (segmented(grey(400, 400), ids, np.array([3]), ["x"], larger=k) for k in (1.0, 4.0))
+    bare = segmented(grey(400, 400), ids, np.array([3]))
+    assert (many != bare).sum() > 4 * (few != bare).sum() > 0
+    ids = np.zeros((60, 80), int)
+    ids[:10, :10] = 1  # is too small to be named where letters are larger
+    bare = segmented(grey(), ids, np.array([3]))
+    assert (segmented(grey(), ids, np.array([3]), ["x"]) != bare).any()
+    assert (segmented(grey(), ids, np.array([3]), ["x"], larger=3.0) == bare).all()
 
 
 def test_a_picture_is_made_as_small_as_a_page_shows_it():

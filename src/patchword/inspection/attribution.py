@@ -65,9 +65,9 @@ def relevance(
         targets: a class per image; the predicted ones if None.
 
     Returns:
-        0 and more, comparable within an image only; where an answer is a mean over cells, every
-        cell's own share in it, 1 / cells, is in it. None where nothing attends between cells, or
-        the tokens that are read are no cells.
+        0 and more, comparable within an image only. Where an answer is a mean over cells, each
+        cell's own share in that mean is left out: it is the same for all, and hides the rest. None
+        where nothing attends between cells, or the tokens that are read are no cells.
     """
     found: dict[int, AttentionMap] = {}  # by depth; gradients arrive from the last layer on
     depth, handles = count(), list[RemovableHandle]()
@@ -92,7 +92,10 @@ def relevance(
     for handle in handles:  # each holds the tensor that holds it
         handle.remove()
     maps = [found[place] for place in sorted(found)]
-    return drawn(Heat, swept(maps, backbone.class_tokens, 1.0, 1.0)) if maps else None
+    if not maps:
+        return None
+    whole, own = (swept(maps, backbone.class_tokens, 1.0, take) for take in (1.0, 0.0))
+    return drawn(Heat, (whole - own).clamp(min=0))
 
 
 def gradcam(

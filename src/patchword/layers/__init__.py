@@ -6,6 +6,7 @@ from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.axial import AxialAttention as AxialAttention
+from patchword.layers.block import Activated as Activated
 from patchword.layers.block import Block as Block
 from patchword.layers.block import LayerScale as LayerScale
 from patchword.layers.block import Mlp as Mlp

@@ -1,6 +1,7 @@
 """The residual block, and what goes on its branches."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,8 +11,17 @@ from patchword.layers.depth import StochasticDepth
 from patchword.layers.grid import Grid
 
 
-class Mlp(nn.Module):
+class Activated(nn.Module):
+    """What applies an activation to the answer of one of its maps, and to nothing else."""
+
+    activated: ClassVar[str]  # the map's name
+    act: nn.Module
+
+
+class Mlp(Activated):
     """Two linear layers with a non-linear function between, the same for every token."""
+
+    activated = "fc1"
 
     def __init__(
         self, dim: int, hidden: int, *, act: Callable[[], nn.Module] = nn.GELU, drop: float = 0.0

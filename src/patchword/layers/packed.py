@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchword.layers.block import Mlp
+from patchword.layers.block import Activated
 from patchword.layers.normed import fold
 
 ACTS: dict[type[nn.Module], str] = {
@@ -42,8 +42,11 @@ def for_inference(model: nn.Module) -> nn.Module:
     """
     fold(model)
     for part in [*model.modules()]:
-        if isinstance(part, Mlp) and type(part.fc1) is nn.Linear and type(part.act) in ACTS:
-            part.fc1, part.act = PackedLinear(part.fc1, part.act), nn.Identity()
+        if isinstance(part, Activated) and type(part.act) in ACTS:
+            child = part.get_submodule(part.activated)
+            if (made := packed(child, part.act)) is not child:
+                setattr(part, part.activated, made)
+                part.act = nn.Identity()
         if isinstance(part, nn.Sequential):
             for i, (child, after) in enumerate([*pairwise(part)]):
                 if type(after) in ACTS and (made := packed(child, after)) is not child:

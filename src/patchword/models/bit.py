@@ -184,8 +184,9 @@ class StdConv(Foldable, nn.Conv2d):
         return F.conv2d(input, self.standardised(), None, self.stride, self.padding)
 
     def fused(self) -> nn.Module:
-        (kernel, _), (stride, _), dims = self.kernel_size, self.stride, self.weight.shape[1::-1]
-        made = nn.Conv2d(*dims, kernel, stride, kernel // 2, bias=False, device="meta")
+        (side, _), (step, _) = self.kernel_size, self.stride
+        dim_in, dim = self.in_channels, self.out_channels
+        made = nn.Conv2d(dim_in, dim, side, step, side // 2, bias=False, device="meta")
         made.weight = nn.Parameter(self.standardised().detach())
         return made.train(self.training)
 

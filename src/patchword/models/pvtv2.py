@@ -20,6 +20,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.features import Backbone, Features, Trace, stage_levels
 from patchword.layers import (
+    Activated,
     ConvEmbed,
     Grid,
     ReducedAttention,
@@ -196,7 +197,7 @@ class PooledReduction(Reduction):
         return (self.side, self.side)
 
 
-class ConvMlp(nn.Module):
+class ConvMlp(Activated):
     """An MLP in which a cell sees its eight neighbours, and through the border's zeros its place.
 
     Args:
@@ -205,6 +206,8 @@ class ConvMlp(nn.Module):
         relu: put one before the convolution (as the linear networks do).
         drop: dropout after each layer.
     """
+
+    activated = "dwconv"
 
     def __init__(self, dim: int, hidden: int, *, relu: bool, drop: float) -> None:
         super().__init__()

@@ -64,8 +64,9 @@ def answers_caption(names: Sequence[str]) -> str:
     shown = "; ".join(f"{name}: {MEANS[name]}" for name in names)
     return (
         f"{pictures}; then, over a grey copy of it, {shown}. Bright is much, relative to the "
-        "brightest of the same picture. A glow beside the thing itself says what misled the model, "
-        "or helped it for the wrong reason."
+        "brightest of the same picture; a map that is bright all over says that every place counts "
+        "alike. A glow beside the thing itself says what misled the model, or helped it for the "
+        "wrong reason."
     )
 
 

@@ -66,7 +66,7 @@ def small_parts(picture: Colours, parts: Parts, names: Sequence[str]) -> Small:
         torch.arange(new) * old // new
         for new, old in zip(reduced.shape[:2], picture.shape[:2], strict=True)
     )
-    ids, words = parts.ids[rows][:, columns], [names[label] for label in parts.labels.tolist()]
+    ids, words = parts.ids[rows][:, columns], [names[int(label)] for label in parts.labels]
     return segmented(reduced, ids.numpy(), parts.labels.numpy(), words, larger=LARGER)
 
 
