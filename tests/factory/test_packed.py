@@ -10,9 +10,17 @@ import torch
 from torch import nn
 
 from patchword.heads.classify import classifier
-from patchword.layers import Mlp, fold, for_inference, packed
-from patchword.layers.packed import ACTS, PackedConv, PackedLinear, packing_wins
+from patchword.layers import Mlp, Residual, fold, for_inference, packed
+from patchword.layers.packed import (
+    ACTS,
+    PackedConv,
+    PackedLinear,
+    PackedResidual,
+    packing_wins,
+)
 from patchword.models.pvtv2 import ConvMlp
+from patchword.models.resnet import basic
+from patchword.models.senet import SENetConfig, excited
 from tests.contract.tiny import CONFIGS, images, made
 from tests.parity.compare import relative
 
@@ -36,7 +44,7 @@ def test_every_network_answers_as_before(name):
     for part in plain.head.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight)
-    ready, batch = for_inference(copy.deepcopy(plain)), images(config, count=8)
+    ready, batch = for_inference(copy.deepcopy(plain)), images(config, count=24)
     wanted = plain(batch)
     for given in (batch, batch.contiguous(memory_format=LAST)):
         assert relative(ready(given), wanted) < 1e-5
@@ -78,6 +86,22 @@ def test_so_it_is_after_a_map_between_others():
     ready = for_inference(ConvMlp(8, 16, relu=False, drop=0.0).eval())
     assert isinstance(ready.dwconv, PackedConv) and type(ready.dwconv.act) is nn.GELU
     assert type(ready.act) is nn.Identity and ready.fc1.act is None
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_a_sum_is_taken_in_the_last_convolution(dtype):
+    torch.manual_seed(0)
+    block = basic(16, 32, 2, 0.0).eval().to(dtype)
+    x = 3 * torch.randn(2, 16, 9, 8).to(dtype)
+    wanted = copy.deepcopy(block).double()(x.double())
+    ready = for_inference(nn.Sequential(copy.deepcopy(block)))[0]
+    assert isinstance(ready, PackedResidual) and isinstance(ready.last, PackedConv)
+    for given in (x, x.contiguous(memory_format=LAST)):
+        worst = relative(block(given).double(), wanted)
+        assert relative(ready(given).double(), wanted) <= 2 * worst + 1e-6
+    gated = excited(SENetConfig(block="basic"), 16, 16, 1, 0.0)
+    assert type(for_inference(nn.Sequential(gated).eval())[0]) is Residual
 
 
 def mlp():

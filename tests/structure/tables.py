@@ -133,7 +133,6 @@ EXCUSED = {  # "room/file.py" or "room/file.py:Class.method" -> why it is longer
     "models/dat.py": "windows, points, and biases read between offsets, which no other paper has",
     "models/levit.py": "four projects count its blocks, whose biases and norms are its own",
     "models/tnt.py": "two transformers, and where the words of the inner one lie",
-    "models/resnet.py": "its last stage can be dilated, which detectors ask of it by name",
     "pretrained.py:create_model": "a line of help for each thing that can be said of a model",
     "models/vil.py": "two attentions, with and without biases of two kinds, which no other has",
 }

@@ -53,6 +53,7 @@ from patchword.layers.reduce import ReducedAttention as ReducedAttention
 from patchword.layers.reduce import Reduction as Reduction
 from patchword.layers.reduce import StridedReduction as StridedReduction
 from patchword.layers.reduce import tiled as tiled
+from patchword.layers.residual import Residual as Residual
 from patchword.layers.sampling import centres as centres
 from patchword.layers.sampling import sample as sample
 from patchword.layers.stage import Stage as Stage

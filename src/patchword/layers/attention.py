@@ -78,9 +78,7 @@ class Attend(Operator):
         """
         drop = self.drop if self.training else 0.0
         if self.unfused(q, k, v, bias):
-            if q.dtype == torch.bfloat16 and not (
-                drop or torch.is_grad_enabled() or torch.compiler.is_compiling()
-            ):
+            if not drop and unshifting(q):
                 mixed = unshifted(self.scores(q, k, bias), v)
                 if mixed is not None:
                     return mixed
@@ -125,6 +123,19 @@ class Attend(Operator):
         return scores + bias.to(scores.dtype)
 
 
+def unshifting(x: Tensor) -> bool:
+    """Return whether exponentials are to be tried as they are: in inference, in bfloat16."""
+    return not (
+        x.dtype != torch.bfloat16 or torch.is_grad_enabled() or torch.compiler.is_compiling()
+    )
+
+
+def within(total: Tensor) -> bool:
+    """Return whether sums of exponentials lie in the range in which none is lost that counts."""
+    least, most = total.aminmax()
+    return bool(SURE[0] < least and most < SURE[1])
+
+
 def unshifted(
     scores: Float[Tensor, "b h n m"], v: Float[Tensor, "b h m e"]
 ) -> Float[Tensor, "b h n e"] | None:
@@ -142,8 +153,7 @@ def unshifted(
     """
     shares = scores.exp_()
     total = shares.sum(-1, keepdim=True)
-    least, most = total.aminmax()
-    return (shares @ v) / total if SURE[0] < least and most < SURE[1] else None
+    return (shares @ v) / total if within(total) else None
 
 
 class Attention(TokenMixer):

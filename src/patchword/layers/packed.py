@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from patchword.layers.block import Activated
 from patchword.layers.normed import fold
+from patchword.layers.residual import Residual
 
 ACTS: dict[type[nn.Module], str] = {
     nn.GELU: "gelu",
@@ -53,6 +54,10 @@ def for_inference(model: nn.Module) -> nn.Module:
                     part[i], part[i + 1] = made, nn.Identity()
         for name, child in [*part.named_children()]:
             setattr(part, name, packed(child))
+    for part in [*model.modules()]:
+        for name, child in [*part.named_children()]:
+            if isinstance(child, Residual):
+                setattr(part, name, summed(child))
     return model
 
 
@@ -66,6 +71,24 @@ def packed(module: nn.Module, act: nn.Module | None = None) -> nn.Module:
     ):
         return PackedConv(module, act)
     return module
+
+
+def summed(block: Residual) -> nn.Module:
+    """Return a block that takes its sum and its ReLU in the last convolution of its branch.
+
+    It is the block itself where the branch does not end in a convolution.
+    """
+    *before, last = chained(block.branch)
+    if isinstance(last, PackedConv) and last.act is None:
+        return PackedResidual(nn.Sequential(*before), last, block.shortcut)
+    return block
+
+
+def chained(module: nn.Module) -> list[nn.Module]:
+    """Return the modules that are called one after the other, without those that do nothing."""
+    if not isinstance(module, nn.Sequential):
+        return [] if isinstance(module, nn.Identity) else [module]
+    return [part for child in module for part in chained(child)]
 
 
 class Kept:
@@ -138,11 +161,21 @@ class PackedConv(nn.Conv2d):
         self.act, self.kept = act, Kept()
         self.train(own.training)
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
-        """Convolve a map."""
+    def forward(
+        self, input: Float[Tensor, "b c h w"], onto: Float[Tensor, "b d H W"] | None = None
+    ) -> Float[Tensor, "b d H W"]:
+        """Convolve a map.
+
+        Args:
+            input: the map.
+            onto: a map that is added to what comes out, and the sum cut at 0; a convolution that
+                has an activation takes none.
+        """
         dtype = dtype_of(input, self.weight)
         if dtype is None or not input.is_contiguous(memory_format=torch.channels_last):
             found = super().forward(input)
+            if onto is not None:
+                return F.relu(found + onto)
             return found if self.act is None else self.act(found)
         how = (self.padding, self.stride, self.dilation, self.groups)
         weight, bias = self.kept(
@@ -150,9 +183,25 @@ class PackedConv(nn.Conv2d):
             dtype,
             lambda w: torch.ops.mkldnn._reorder_convolution_weight(w, *how, input.shape),
         )
-        return torch.ops.mkldnn._convolution_pointwise(
-            input.to(dtype), weight, bias, *how, *attribute(self.act)
-        )
+        input, convolve = input.to(dtype), torch.ops.mkldnn._convolution_pointwise
+        if onto is None or onto.dtype != dtype:  # a sum is as exact as its more exact part
+            found = convolve(input, weight, bias, *how, *attribute(self.act))
+            return found if onto is None else F.relu(found + onto)
+        onto = onto.contiguous(memory_format=torch.channels_last)
+        return convolve.binary(input, onto, weight, bias, *how, "add", 1.0, "relu", [], None)
+
+
+class PackedResidual(nn.Module):
+    """relu(shortcut(x) + last(before(x)))."""
+
+    def __init__(self, before: nn.Module, last: PackedConv, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.before, self.last, self.shortcut = before, last, shortcut
+        self.train(last.training)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
+        """Add what the branch makes of a map to the map."""
+        return self.last(self.before(x), self.shortcut(x))
 
 
 def dtype_of(input: Tensor, weight: Tensor) -> torch.dtype | None:

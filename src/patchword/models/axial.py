@@ -19,10 +19,9 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Features, stage_levels
-from patchword.layers import AxialAttention, Grid, relative_index, strided
+from patchword.layers import AxialAttention, Grid, Residual, relative_index, strided
 from patchword.models.resnet import (
     ConvNorm,
-    Residual,
     ResNet,
     StagesConfig,
     Stem,

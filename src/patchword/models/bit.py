@@ -226,8 +226,22 @@ class Preactivated(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(active)
         x = self.conv1(active)
         x = self.conv2(self.gn2(x))
-        x = self.conv3(self.gn3(x))
-        return shortcut + self.drop_path(x)
+        x = self.drop_path(self.conv3(self.gn3(x)))
+        x += shortcut
+        return x
+
+
+class ZeroPool(nn.Module):
+    """The maximum of 3x3 cells at a stride of 2, with zeros around the map."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c H W"]:
+        """Halve a map's sides, rounded up; its cells may all lie below 0."""
+        pooled = F.max_pool2d(x, 3, 2, padding=1)
+        for axis in (2, 3):
+            ends = (0, -1) if x.shape[axis] % 2 else (0,)  # at which cells meet the zeros
+            for end in ends:
+                pooled.select(axis, end).clamp_(min=0)
+        return pooled
 
 
 class BiT(ResNet):
@@ -236,12 +250,10 @@ class BiT(ResNet):
     def __init__(self, config: BiTConfig) -> None:
         c = config
         conv = StdConv(c.in_chans, c.stem_dim, 7, 2, eps=c.std_eps)
-        # zeros around the map, not the minus infinity of padded pooling: it is not rectified yet
-        pool = nn.Sequential(nn.ConstantPad2d(1, 0.0), nn.MaxPool2d(3, 2))
         super().__init__(
             c,
             partial(Preactivated, eps=c.std_eps),
-            Stem(c.in_chans, conv, pool),
+            Stem(c.in_chans, conv, ZeroPool()),
             NormReLU(c.embed_dim[-1]),
         )
         self.head_std = 0.0

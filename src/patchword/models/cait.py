@@ -32,6 +32,7 @@ from patchword.layers import (
     split_heads,
     truncated,
 )
+from patchword.layers.attention import unshifting, within
 from patchword.weights import Format, Rule
 
 
@@ -138,6 +139,16 @@ def mix_heads(
     return mixed.unflatten(2, maps.shape[2:])
 
 
+def softmax(scores: Float[Tensor, "... m"]) -> Float[Tensor, "... m"]:
+    """Return the softmax of the last axis, with the pass for the largest score where it must be."""
+    if unshifting(scores):
+        shares = scores.exp()
+        total = shares.sum(-1, keepdim=True)
+        if within(total):
+            return shares.div_(total)
+    return scores.softmax(-1)
+
+
 class TalkingHeads(Operator):
     """Attention whose heads exchange their scores before the softmax, and its outcome after it.
 
@@ -168,7 +179,7 @@ class TalkingHeads(Operator):
         self, q: Float[Tensor, "b h n c"], k: Float[Tensor, "b h m c"]
     ) -> Float[Tensor, "b h n m"]:
         scores = q * q.shape[-1] ** -0.5 @ k.mT
-        return mix_heads(mix_heads(scores, self.proj_l.weight).softmax(-1), self.proj_w.weight)
+        return mix_heads(softmax(mix_heads(scores, self.proj_l.weight)), self.proj_w.weight)
 
 
 class TalkingHeadsAttention(TokenMixer):

@@ -20,10 +20,10 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Trace, stage_levels
-from patchword.layers import Grid, PatchEmbed
+from patchword.layers import Grid, PatchEmbed, Residual
 from patchword.layers.grid import strided
 from patchword.models.bit import StdConv
-from patchword.models.resnet import Residual, Stem, stages
+from patchword.models.resnet import Stem, stages
 from patchword.models.vit import ViT, ViTConfig
 from patchword.weights import Format, Rule, Rules, modules, within
 from patchword.weights.google import KERNEL, google_formats, norm

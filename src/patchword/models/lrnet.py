@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.layers import LocalOperator
-from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, Stem, conv, shortcut
+from patchword.layers import LocalOperator, Residual
+from patchword.models.resnet import ConvNorm, ResNet, StagesConfig, Stem, conv, shortcut
 
 Similarity = Literal["product", "absolute", "squared"]
 """How well two cells go together: q k, -|q - k| or -(q - k)^2 (equations 4 to 6)."""

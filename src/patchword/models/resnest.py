@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
+from patchword.layers import Residual
 from patchword.models.resnet import (
     ConvNorm,
-    Residual,
     ResNet,
     StagesConfig,
     Stem,

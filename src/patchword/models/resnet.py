@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Foldable, StochasticDepth, fused, ramp
+from patchword.layers import Foldable, Residual, fused, ramp
 from patchword.weights import Format, Rule, Rules, modules, within
 from patchword.weights.configs import Kind
 from patchword.weights.settings import Only, Same
@@ -147,24 +146,6 @@ class ConvNorm(Foldable):
         if type(self.conv) is not nn.Conv2d:  # of a kind of its own, with more than a kernel
             return self
         return nn.Sequential(fused(self.conv, self.norm), self.act)
-
-
-class Residual(nn.Module):
-    """relu(shortcut(x) + branch(x)), section 3.2, equations 1 and 2.
-
-    The networks of this kind differ in their branch, which they hand over.
-    """
-
-    def __init__(self, branch: nn.Module, shortcut: nn.Module, drop_path: float = 0.0) -> None:
-        super().__init__()
-        self.branch, self.shortcut = branch, shortcut
-        self.drop_path = StochasticDepth(drop_path)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
-        """Add what the branch makes of a map to the map."""
-        y = self.drop_path(self.branch(x))
-        y += self.shortcut(x)
-        return F.relu(y, inplace=True)
 
 
 MakeBlock = Callable[[int, int, int, float], nn.Module]

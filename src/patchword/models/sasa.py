@@ -25,12 +25,13 @@ from patchword.layers import (
     Layout,
     LocalOperator,
     Mixer,
+    Residual,
     admit,
     parted,
     strided,
     to_windows,
 )
-from patchword.models.resnet import ConvNorm, Residual, ResNet, StagesConfig, conv, shortcut
+from patchword.models.resnet import ConvNorm, ResNet, StagesConfig, conv, shortcut
 
 
 @dataclass(frozen=True, kw_only=True)

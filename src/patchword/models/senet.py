@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.data.frame import Frame
+from patchword.layers import Residual
 from patchword.models.resnet import (
     BLOCK,
     ConvNorm,
-    Residual,
     ResNet,
     ResNetConfig,
     basic,

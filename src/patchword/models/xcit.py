@@ -8,12 +8,11 @@ Departures the last class block answers for the class token alone, unless levels
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import pi
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -146,7 +145,7 @@ PREPROCESSING = Frame(
 CLASS = "cls_attn_blocks.#"
 BOTH: Rules = (  # timm's and the authors'
     Rule("cls_token", "class_token.token"),
-    *normed({"patch_embed.proj.{2#}": "stem.patch_embed.convs.#"}, "0", "1"),
+    *normed({"patch_embed.proj.#": "stem.patch_embed.convs.#"}, "0", "1"),
     *modules(
         {
             "blocks.#.local_mp.conv1": "blocks.#.local.0",
@@ -185,9 +184,9 @@ class ConvPatches(nn.Module):
         steps = patch_size.bit_length() - 1
         widths = [in_chans, *(dim >> i for i in reversed(range(steps)))]
         self.in_chans = in_chans
-        self.convs = nn.ModuleList(
-            Normed(nn.Conv2d(a, b, 3, 2, 1, bias=False)) for a, b in pairwise(widths)
-        )
+        halvings = (Normed(nn.Conv2d(a, b, 3, 2, 1, bias=False)) for a, b in pairwise(widths))
+        first, *others = halvings
+        self.convs = nn.Sequential(first, *chain(*((nn.GELU(), conv) for conv in others)))
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b n d"], Grid]:
         """Return the tokens, row by row, and the grid they lie on, whose last cells may be padded.
@@ -196,9 +195,7 @@ class ConvPatches(nn.Module):
             ShapeError: the images have another number of channels.
         """
         admit(images, self.in_chans)
-        x = images
-        for i, conv in enumerate(self.convs):
-            x = conv(F.gelu(x) if i else x)
+        x = self.convs(images)
         return to_tokens(x), (x.shape[2], x.shape[3])
 
 
@@ -238,11 +235,14 @@ class CrossCovariance(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Mix the channels of each head by their cosines, in single precision at least."""
-        q, k, v = (split_heads(t, self.num_heads).mT for t in self.qkv(x).chunk(3, -1))
+        parts = self.qkv(x)
+        q, k, v = (split_heads(t, self.num_heads).mT for t in parts.chunk(3, -1))
         exact = torch.promote_types(q.dtype, torch.float32)
-        rows, columns = (torch.linalg.vector_norm(t, dim=-1, dtype=exact) for t in (q, k))
+        squares = parts[..., : 2 * x.shape[-1]].to(exact).square().sum(1)  # of queries and keys
+        lengths = squares.clamp_min(1e-24).sqrt().unflatten(-1, (2, self.num_heads, -1))
+        rows, columns = lengths.unbind(1)
         # lengths divide the small map of products, not the channels, which are long
-        areas = rows.clamp_min(1e-12)[..., :, None] * columns.clamp_min(1e-12)[..., None, :]
+        areas = rows[..., :, None] * columns[..., None, :]
         weights = (self.temperature * (q @ k.mT) / areas).softmax(-1).to(v.dtype)
         return self.drop(self.proj(merge_heads((weights @ v).mT)))
 
