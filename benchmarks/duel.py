@@ -293,13 +293,19 @@ def line(row):
     )
 
 
+def fewest(rows, mode, compiled):
+    """Return the ratio of each model to the peer that fares best against it."""
+    best = {}
+    for row in rows:
+        if (row["mode"], row["compiled"]) == (mode, compiled):
+            best[row["model"]] = min(row["ratio"], best.get(row["model"], math.inf))
+    return best
+
+
 def means(rows):
     """Yield the lines of a page that give the geometric means, by the best peer of each model."""
     yield "\nGeometric means, the best peer of each model:\n\n"
     for mode, compiled in sorted({(row["mode"], row["compiled"]) for row in rows}):
-        best = {}
-        for row in rows:
-            if (row["mode"], row["compiled"]) == (mode, compiled):
-                best[row["model"]] = min(row["ratio"], best.get(row["model"], math.inf))
+        best = fewest(rows, mode, compiled)
         kind = f"{mode}, {'eager or compiled' if compiled else 'eager'}"
         yield f"- {kind}: {geometric_mean(best.values()):.2f} over {len(best)} models\n"

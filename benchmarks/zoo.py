@@ -17,7 +17,8 @@ from pathlib import Path
 
 import timm.layers
 
-from benchmarks.duel import COLUMNS, ROUNDS, asked, kept, line, means, raced, run
+from benchmarks.duel import COLUMNS, ROUNDS, asked, fewest, kept, line, means, raced, run
+from benchmarks.products import lines
 from patchword import models
 from patchword.heads.classify import classifier
 from patchword.weights import fill
@@ -97,10 +98,10 @@ def page():
     """Draw docs/speed.md from the rows that were kept."""
     rows, unpackaged = kept(KEPT), kept(UNPACKAGED)
     head = HEAD.format(rounds=ROUNDS, about=measured(rows))
-    lines = [head, COLUMNS, *map(line, rows), *means(rows)]
+    text = [head, COLUMNS, *map(line, rows), *means(rows), *lines(fewest(rows, "forward", False))]
     if unpackaged:
-        lines += [APART.format(about=measured(unpackaged)), COLUMNS, *map(line, unpackaged)]
-    PAGE.write_text("".join(lines))
+        text += [APART.format(about=measured(unpackaged)), COLUMNS, *map(line, unpackaged)]
+    PAGE.write_text("".join(text))
 
 
 def measured(rows):
