@@ -4,13 +4,14 @@ import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import nn
 
 from patchword.heads.classify import classifier
-from patchword.layers import Mlp, Residual, fold, for_inference, packed
+from patchword.layers import Mlp, OffsetBias, Residual, fold, for_inference, packed
 from patchword.layers.packed import (
     ACTS,
     PackedConv,
@@ -102,6 +103,20 @@ def test_a_sum_is_taken_in_the_last_convolution(dtype):
         assert relative(ready(given).double(), wanted) <= 2 * worst + 1e-6
     gated = excited(SENetConfig(block="basic"), 16, 16, 1, 0.0)
     assert type(for_inference(nn.Sequential(gated).eval())[0]) is Residual
+
+
+def test_what_stands_still_is_asked_once():
+    bias = OffsetBias((3, 2), 4)
+    asked = Mock(wraps=bias.forward)
+    bias.forward = asked
+    kept = for_inference(nn.ModuleDict({"bias": bias}))["bias"]
+    with torch.no_grad():
+        first = kept()
+        assert torch.equal(kept(), first) and asked.call_count == 1
+        assert kept((2, 2)).shape == (4, 4, 4) and kept.reach == (3, 2)
+        bias.table *= 2
+        assert torch.equal(kept(), 2 * first) and asked.call_count == 3
+    assert kept().requires_grad
 
 
 def mlp():

@@ -2,8 +2,10 @@
 
 from patchword.layers.attention import Attend as Attend
 from patchword.layers.attention import Attention as Attention
+from patchword.layers.attention import KeylessLinear as KeylessLinear
 from patchword.layers.attention import Operator as Operator
 from patchword.layers.attention import merge_heads as merge_heads
+from patchword.layers.attention import projected as projected
 from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.axial import AxialAttention as AxialAttention
 from patchword.layers.block import Activated as Activated
@@ -49,6 +51,7 @@ from patchword.layers.position import Position as Position
 from patchword.layers.position import Resample as Resample
 from patchword.layers.position import RowColumnPosition as RowColumnPosition
 from patchword.layers.position import SinCosPosition as SinCosPosition
+from patchword.layers.position import Standing as Standing
 from patchword.layers.reduce import ReducedAttention as ReducedAttention
 from patchword.layers.reduce import Reduction as Reduction
 from patchword.layers.reduce import StridedReduction as StridedReduction

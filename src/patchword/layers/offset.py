@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from patchword.layers.grid import Grid
-from patchword.layers.position import Fitted
+from patchword.layers.position import Fitted, Standing
 
 
 def cells(grid: Grid) -> Int[Tensor, "n axes"]:
@@ -67,7 +67,7 @@ class OffsetTable(Fitted):
         return f"numbers by offset resampled from {' to '.join(sizes)} cells"
 
 
-class OffsetBias(OffsetTable):
+class OffsetBias(OffsetTable, Standing):
     """A learned bias of attention per offset and head (Swin, equation 4).
 
     Args:

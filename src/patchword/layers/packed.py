@@ -6,9 +6,10 @@ an activation. Here a weight is cast and laid out once, and the activation is ta
 """
 
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from itertools import pairwise
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,12 @@ from torch import Tensor, nn
 
 from patchword.layers.block import Activated
 from patchword.layers.normed import fold
+from patchword.layers.position import Standing
 from patchword.layers.residual import Residual
+
+T = TypeVar("T")
+Packed = tuple[Tensor, Tensor | None]
+"""A weight as a product reads it, and a bias."""
 
 ACTS: dict[type[nn.Module], str] = {
     nn.GELU: "gelu",
@@ -58,6 +64,8 @@ def for_inference(model: nn.Module) -> nn.Module:
         for name, child in [*part.named_children()]:
             if isinstance(child, Residual):
                 setattr(part, name, summed(child))
+            if isinstance(child, Standing):
+                setattr(part, name, KeptAnswer(child))
     return model
 
 
@@ -91,26 +99,57 @@ def chained(module: nn.Module) -> list[nn.Module]:
     return [part for child in module for part in chained(child)]
 
 
-class Kept:
-    """What was last made of a weight and a bias, until they change or another type is wanted."""
+class Kept(Generic[T]):
+    """What was last made of some tensors, until they change or it is wanted otherwise."""
 
     def __init__(self) -> None:
-        self._made: tuple[tuple[object, ...], Tensor, Tensor | None] | None = None
+        self._made: tuple[tuple[object, ...], T] | None = None
 
-    def __reduce__(self) -> tuple[type["Kept"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["Kept[T]"], tuple[()]]:
         return Kept, ()  # a copy makes its own
 
-    def __call__(
-        self, own: nn.Linear | nn.Conv2d, dtype: torch.dtype, pack: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the weight of a map, cast and packed, and its bias, cast."""
-        tensors = [own.weight] if own.bias is None else [own.weight, own.bias]
-        key = (dtype, *((t.data_ptr(), t.is_inference() or t._version) for t in tensors))
+    def __call__(self, tensors: Iterable[Tensor], how: object, make: Callable[[], T]) -> T:
+        """Return what is made of tensors in a way that `how` tells from others."""
+        key = (how, *((t.data_ptr(), t.is_inference() or t._version) for t in tensors))
         made = self._made  # read once: threads may share a model
         if made is None or made[0] != key:
-            weight, *bias = (t.detach().to(dtype) for t in tensors)
-            self._made = made = (key, pack(weight), bias[0] if bias else None)
-        return made[1:]
+            self._made = made = (key, make())
+        return made[1]
+
+
+def own_tensors(own: nn.Linear | nn.Conv2d) -> list[Tensor]:
+    """Return the weight and the bias, if there is one."""
+    return [own.weight] if own.bias is None else [own.weight, own.bias]
+
+
+def laid_out(
+    own: nn.Linear | nn.Conv2d, dtype: torch.dtype, pack: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Return the weight of a map, cast and packed, and its bias, cast."""
+    bias = None if own.bias is None else own.bias.detach().to(dtype)
+    return pack(own.weight.detach().to(dtype)), bias
+
+
+class KeptAnswer(nn.Module):
+    """What answers from its parameters alone, which is asked once where there are no gradients."""
+
+    def __init__(self, own: nn.Module) -> None:
+        super().__init__()
+        self.own, self.kept = own, Kept[Tensor]()
+        self.train(own.training)
+
+    def forward(self, *args: object) -> Tensor:
+        """Answer as the other does."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.own(*args)
+        how = (args, torch.is_autocast_enabled("cpu"))
+        return self.kept(self.own.parameters(), how, partial(self.own, *args))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("own"), name)
 
 
 class PackedLinear(nn.Linear):
@@ -124,7 +163,7 @@ class PackedLinear(nn.Linear):
     def __init__(self, own: nn.Linear, act: nn.Module | None = None) -> None:
         super().__init__(own.in_features, own.out_features, device="meta")
         self.weight, self.bias = own.weight, own.bias
-        self.act, self.kept = act, Kept()
+        self.act, self.kept = act, Kept[Packed]()
         self.train(own.training)
 
     def forward(self, input: Float[Tensor, "... d"]) -> Float[Tensor, "... e"]:
@@ -135,7 +174,11 @@ class PackedLinear(nn.Linear):
             return found if self.act is None else self.act(found)
         rows = input.numel() // self.in_features
         weight, bias = self.kept(
-            self, dtype, lambda w: torch.ops.mkldnn._reorder_linear_weight(w, rows)
+            own_tensors(self),
+            dtype,
+            lambda: laid_out(
+                self, dtype, lambda w: torch.ops.mkldnn._reorder_linear_weight(w, rows)
+            ),
         )
         return torch.ops.mkldnn._linear_pointwise(
             input.to(dtype), weight, bias, *attribute(self.act)
@@ -158,7 +201,7 @@ class PackedConv(nn.Conv2d):
         self.dilation, self.groups = own.dilation, own.groups
         self.weight, self.bias = own.weight, own.bias
         self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
-        self.act, self.kept = act, Kept()
+        self.act, self.kept = act, Kept[Packed]()
         self.train(own.training)
 
     def forward(
@@ -179,9 +222,13 @@ class PackedConv(nn.Conv2d):
             return found if self.act is None else self.act(found)
         how = (self.padding, self.stride, self.dilation, self.groups)
         weight, bias = self.kept(
-            self,
+            own_tensors(self),
             dtype,
-            lambda w: torch.ops.mkldnn._reorder_convolution_weight(w, *how, input.shape),
+            lambda: laid_out(
+                self,
+                dtype,
+                lambda w: torch.ops.mkldnn._reorder_convolution_weight(w, *how, input.shape),
+            ),
         )
         input, convolve = input.to(dtype), torch.ops.mkldnn._convolution_pointwise
         if onto is None or onto.dtype != dtype:  # a sum is as exact as its more exact part

@@ -50,7 +50,11 @@ class Fitted(nn.Module, ABC):
         """
 
 
-class Position(Fitted):
+class Standing(nn.Module):
+    """What answers from its parameters and plain arguments alone: the same until they change."""
+
+
+class Position(Fitted, Standing):
     """A vector per cell of a grid, and per prefix token where `prefix` is not 0."""
 
     prefix: int = 0  # how many prefix tokens the vectors start with

@@ -26,6 +26,7 @@ from patchword.layers import (
     Block,
     ClassToken,
     Grid,
+    KeylessLinear,
     LearnedPosition,
     Mlp,
     OffsetBias,
@@ -33,6 +34,7 @@ from patchword.layers import (
     PatchStem,
     TokenMixer,
     merge_heads,
+    projected,
     ramp,
     relative_index,
     split_heads,
@@ -104,8 +106,7 @@ def transformers_format(name: str, names: dict[str, str]) -> Format:
             names["layer"],
             "blocks.#",
             Rule(f"{names['bias']}.{table}", "attn.bias.table"),
-            Rule(f"{names['query']}.bias", "attn.q_bias"),
-            Rule(f"{names['value']}.bias", "attn.v_bias"),
+            Rule((f"{names['query']}.bias", f"{names['value']}.bias"), "attn.qkv.qv_bias"),
             Rule(weights, "attn.qkv.weight"),
             Rule("lambda_#", "ls#.gamma"),
             *modules({"layernorm_before": "norm1", "layernorm_after": "norm2"}),
@@ -135,8 +136,9 @@ FORMATS = (
             "blocks.#",
             Rule("attn.relative_position_bias_table", "attn.bias.table"),
             Rule("gamma_#", "ls#.gamma"),
-            *(Rule(f"attn.{part}", f"attn.{part}") for part in ("q_bias", "v_bias")),
-            *modules({part: part for part in ("attn.qkv", "attn.proj", "norm#", "mlp")}),
+            Rule("attn.qkv.weight", "attn.qkv.weight"),
+            Rule(("attn.q_bias", "attn.v_bias"), "attn.qkv.qv_bias"),
+            *modules({part: part for part in ("attn.proj", "norm#", "mlp")}),
         ),
         *modules({"norm": "norm", "fc_norm": "fc_norm"}),
         head=(Rule("head.*", "head.label.*"),),
@@ -267,9 +269,7 @@ class BEiTAttention(TokenMixer):
     def __init__(self, config: BEiTConfig, grid: Grid) -> None:
         super().__init__()
         dim, self.num_heads = config.embed_dim, config.num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.q_bias = nn.Parameter(torch.zeros(dim))
-        self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.qkv = KeylessLinear(dim)
         self.bias = GridBias(grid, config.num_heads) if config.relative == "each" else None
         self.attend = Attend()
         self.proj = nn.Linear(dim, dim)
@@ -290,15 +290,7 @@ class BEiTAttention(TokenMixer):
             queries: answer for the first k tokens alone; for all n where it is None.
             shared: biases where the block has none of its own.
         """
-        dim, none = x.shape[-1], torch.zeros_like(self.q_bias)
-        if queries is None:
-            bias = torch.cat([self.q_bias, none, self.v_bias])
-            q, k, v = F.linear(x, self.qkv.weight, bias).chunk(3, -1)
-        else:
-            q = F.linear(x[:, :queries], self.qkv.weight[:dim], self.q_bias)
-            bias = torch.cat([none, self.v_bias])
-            k, v = F.linear(x, self.qkv.weight[dim:], bias).chunk(2, -1)
-        q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
+        q, k, v = (split_heads(t, self.num_heads) for t in projected(self.qkv, x, queries))
         bias = shared if self.bias is None else self.bias(grid)
         bias = None if bias is None else bias[None, :, :queries]
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias))))

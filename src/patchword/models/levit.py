@@ -29,6 +29,7 @@ from patchword.layers import (
     Mixer,
     Normed,
     OffsetTable,
+    Standing,
     StochasticDepth,
     admit,
     by_index,
@@ -262,7 +263,7 @@ FUSED: Format = authors_format(  # their names of a network after `fused`
 )
 
 
-class AbsoluteBias(OffsetTable):
+class AbsoluteBias(OffsetTable, Standing):
     """A learned number per head and absolute offset, numbered as cells are (section 4.2)."""
 
     def __init__(self, grid: Grid, heads: int, *, stride: int = 1) -> None:

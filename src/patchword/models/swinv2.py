@@ -23,9 +23,11 @@ from patchword.errors import ConfigError
 from patchword.layers import (
     Attend,
     Grid,
+    KeylessLinear,
     Layout,
     Mixer,
     Mlp,
+    Standing,
     StochasticDepth,
     Windows,
     by_index,
@@ -158,13 +160,13 @@ ATTENTION = (
     Rule("attn.logit_scale", "attn.logit_scale"),
     Rule("attn.cpb_mlp.#.*", "attn.bias.mlp.#.*"),
 )
-QV = Rule(("attn.q_bias", "attn.v_bias"), "attn.qv_bias")
+QV = Rule(("attn.q_bias", "attn.v_bias"), "attn.qkv.qv_bias")
 
 FORMATS = (
     *formats(*ATTENTION, QV, own=coordinates)[:2],
     formats(
         *ATTENTION,
-        Rule("attn.qkv.bias", "attn.qv_bias", View(without_key, with_key)),
+        Rule("attn.qkv.bias", "attn.qkv.qv_bias", View(without_key, with_key)),
         own=coordinates,
     )[2],
     transformers_format(
@@ -172,7 +174,7 @@ FORMATS = (
         "swinv2.",
         (
             Rule(tuple(f"self.{part}.weight" for part in ("query", "key", "value")), "qkv.weight"),
-            Rule(("self.query.bias", "self.value.bias"), "qv_bias"),
+            Rule(("self.query.bias", "self.value.bias"), "qkv.qv_bias"),
             Rule("self.logit_scale", "logit_scale"),
             Rule("self.continuous_position_bias_mlp.#.*", "bias.mlp.#.*"),
             Rule("output.dense.*", "proj.*"),
@@ -197,7 +199,7 @@ CONFIGS = (
 )
 
 
-class LogBias(nn.Module):
+class LogBias(Standing):
     """A bias per head and pair of cells, computed from their log-spaced offset (section 3.3)."""
 
     def __init__(self, window: tuple[int, int], heads: int, offsets: Tensor) -> None:
@@ -224,8 +226,7 @@ class CosineAttention(Mixer):
     ) -> None:
         super().__init__()
         self.num_heads, self.windows = bias.heads, windows
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.qv_bias = nn.Parameter(torch.zeros(2 * dim)) if qv_bias else None  # keys have none
+        self.qkv = KeylessLinear(dim) if qv_bias else nn.Linear(dim, 3 * dim, bias=False)
         self.logit_scale = nn.Parameter(torch.full((bias.heads, 1, 1), math.log(10)))
         self.bias = bias
         self.attend = Attend()
@@ -238,19 +239,12 @@ class CosineAttention(Mixer):
         x = order.cleared(x)
         bias = order.folded(self.bias(), x.shape[1])
         places, heads = bias.shape[-1], self.num_heads
-        q, k, v = (fold_heads(t, places, heads) for t in self.projected(x).chunk(3, -1))
+        q, k, v = (fold_heads(t, places, heads) for t in self.qkv(x).chunk(3, -1))
         root = q.shape[-1] ** 0.5  # by which `attend` divides
         scale = self.logit_scale.clamp(max=math.log(100)).exp() * root
         q = F.normalize(q, dim=-1) * scale.repeat(q.shape[1] // heads, 1, 1).to(q)
         mixed = self.attend(q, F.normalize(k, dim=-1), v, bias)
         return self.drop(self.proj(merge_heads(mixed).reshape(x.shape)))
-
-    def projected(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n qkv"]:
-        """Return queries, keys and values side by side."""
-        if self.qv_bias is None:
-            return self.qkv(x)
-        q, v = self.qv_bias.chunk(2)
-        return F.linear(x, self.qkv.weight, torch.cat([q, torch.zeros_like(q), v]))
 
     def layout(self, x: Tensor, grid: Grid) -> Layout:
         """Return where queries and keys lie: those of each window, padding among them."""
