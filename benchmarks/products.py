@@ -12,31 +12,20 @@ import argparse
 import time
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.duel import Side, Way, keep, kept, seconds
+from benchmarks.duel import Side, Way, keep, seconds
+from benchmarks.zoo import MODELS, PRODUCTS
 from patchword import models
 from patchword.heads.classify import classifier
 from patchword.layers import for_inference
 from patchword.training.origin import processor
 from tests.parity.peer import CLASSES, varied
 
-PRODUCTS = ("pointwise", "mkldnn_convolution", "bmm", "addmm", "aten::mm")
+PARTS = ("pointwise", "mkldnn_convolution", "bmm", "addmm", "aten::mm")
 CALLS, BATCH = 5, 8
-KEPT = Path(__file__).with_name("products.json")
-HEAD = """
-## What is left to gain
-
-Made by `python -m benchmarks.products`: how much of our forward pass is products of matrices and
-convolutions, by oneDNN, which the other side calls too. Were all else free, the ratio could at most
-be the one of the last column.
-
-| model | milliseconds | products | ratio at most |
-| --- | ---: | ---: | ---: |
-"""
 
 
 @torch.inference_mode()
@@ -52,34 +41,20 @@ def measured(name, change):
         for _ in range(CALLS):
             side.call()
     events = [(event.key, event.self_cpu_time_total) for event in seen.key_averages()]
-    products = sum(took for key, took in events if any(part in key for part in PRODUCTS))
+    products = sum(took for key, took in events if any(part in key for part in PARTS))
     on = f"{time.strftime('%Y-%m-%d')}, {processor()}"
     facts = {"model": name, "compiled": False, "mode": "forward", "peer": "", "on": on}
     return facts | {"ms": 1e3 * spent, "share": products / sum(took for _, took in events)}
 
 
-def lines(ratios):
-    """Yield the lines of a page.
-
-    Args:
-        ratios: of each model, by the peer that fares best.
-    """
-    yield HEAD
-    for row in kept(KEPT):
-        most = ratios[row["model"]] / row["share"]
-        yield f"| `{row['model']}` | {row['ms']:.0f} | {row['share']:.0%} | {most:.2f} |\n"
-
-
 def main():
-    from benchmarks.zoo import MODELS  # which draws what this module keeps
-
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="*", help="a pattern of model names")
     given = parser.parse_args()
     for name in [n for n in MODELS if fnmatchcase(n, given.only)]:
         row = measured(name, MODELS[name])
         print(f"{name:36} {row['ms']:6.0f} ms {row['share']:.0%}", flush=True)
-        keep(row, KEPT)
+        keep(row, PRODUCTS)
 
 
 if __name__ == "__main__":

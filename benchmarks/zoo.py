@@ -18,7 +18,6 @@ from pathlib import Path
 import timm.layers
 
 from benchmarks.duel import COLUMNS, ROUNDS, asked, fewest, kept, line, means, raced, run
-from benchmarks.products import lines
 from patchword import models
 from patchword.heads.classify import classifier
 from patchword.weights import fill
@@ -50,6 +49,7 @@ MODELS = {  # of each family; the smallest that people use
 EXPERIMENTAL = ("timm.models.swin_transformer",)  # where timm has kernels that it leaves off
 KEPT = Path(__file__).with_name("zoo.json")
 UNPACKAGED = Path(__file__).with_name("plain.json")
+PRODUCTS = Path(__file__).with_name("products.json")  # see products.py
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 HEAD = """\
 # Speed of the zoo
@@ -60,6 +60,16 @@ its configurations whose outputs are right (named: ours, theirs). "Same" is the 
 A model's verdict is by the peer that fares best against it; a row is slower where its whole range
 lies below that of "same". {about}
 
+"""
+LEFT = """
+## What is left to gain
+
+Made by `python -m benchmarks.products`: how much of our forward pass is products of matrices and
+convolutions, by oneDNN, which the other side calls too. Were all else free, the ratio could at most
+be the one of the last column.
+
+| model | milliseconds | products | ratio at most |
+| --- | ---: | ---: | ---: |
 """
 APART = """
 ## Families that no library has
@@ -98,10 +108,19 @@ def page():
     """Draw docs/speed.md from the rows that were kept."""
     rows, unpackaged = kept(KEPT), kept(UNPACKAGED)
     head = HEAD.format(rounds=ROUNDS, about=measured(rows))
-    text = [head, COLUMNS, *map(line, rows), *means(rows), *lines(fewest(rows, "forward", False))]
+    text = [head, COLUMNS, *map(line, rows), *means(rows), *left(rows)]
     if unpackaged:
         text += [APART.format(about=measured(unpackaged)), COLUMNS, *map(line, unpackaged)]
     PAGE.write_text("".join(text))
+
+
+def left(rows):
+    """Yield the lines of a page that say how far ratios could grow."""
+    ratios = fewest(rows, "forward", False)
+    yield LEFT
+    for row in kept(PRODUCTS):
+        most = ratios[row["model"]] / row["share"]
+        yield f"| `{row['model']}` | {row['ms']:.0f} | {row['share']:.0%} | {most:.2f} |\n"
 
 
 def measured(rows):

@@ -116,6 +116,7 @@ def test_what_stands_still_is_asked_once():
         assert kept((2, 2)).shape == (4, 4, 4) and kept.reach == (3, 2)
         bias.table *= 2
         assert torch.equal(kept(), 2 * first) and asked.call_count == 3
+        assert kept.double()().dtype == torch.float64
     assert kept().requires_grad
 
 

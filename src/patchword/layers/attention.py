@@ -132,9 +132,8 @@ class Attend(Operator):
 
 def unshifting(x: Tensor) -> bool:
     """Return whether exponentials are to be tried as they are: in inference, in bfloat16."""
-    return not (
-        x.dtype != torch.bfloat16 or torch.is_grad_enabled() or torch.compiler.is_compiling()
-    )
+    learning = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return x.dtype == torch.bfloat16 and not learning
 
 
 def within(total: Tensor) -> bool:
@@ -163,8 +162,14 @@ def unshifted(
     return (shares @ v) / total if within(total) else None
 
 
+def with_key(bias: Float[Tensor, " qv"]) -> Float[Tensor, " qkv"]:
+    """Put zeros where the keys' part is."""
+    q, v = bias.chunk(2)
+    return torch.cat([q, torch.zeros_like(q), v])
+
+
 class KeylessLinear(Foldable, nn.Linear):
-    """Queries, keys and values by one map, in which keys have no bias (BEiT)."""
+    """Queries, keys and values by one map, in which keys have no bias (BEiT, Swin V2)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, 3 * dim, bias=False)
@@ -175,9 +180,8 @@ class KeylessLinear(Foldable, nn.Linear):
         return F.linear(input, self.weight, self.whole_bias())
 
     def whole_bias(self) -> Float[Tensor, " qkv"]:
-        """Return the bias, with zeros where the keys' part is."""
-        q, v = self.qv_bias.chunk(2)
-        return torch.cat([q, torch.zeros_like(q), v])
+        """Return the bias of all three."""
+        return with_key(self.qv_bias)
 
     def fused(self) -> nn.Module:
         made = nn.Linear(self.in_features, self.out_features, device="meta")

@@ -8,7 +8,7 @@ an activation. Here a weight is cast and laid out once, and the activation is ta
 import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -142,8 +142,9 @@ class KeptAnswer(nn.Module):
         """Answer as the other does."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.own(*args)
-        how = (args, torch.is_autocast_enabled("cpu"))
-        return self.kept(self.own.parameters(), how, partial(self.own, *args))
+        how = (args, torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
+        tensors = chain(self.own.parameters(), self.own.buffers())
+        return self.kept(tensors, how, partial(self.own, *args))
 
     def __getattr__(self, name: str) -> Any:
         try:

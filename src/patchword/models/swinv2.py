@@ -36,6 +36,7 @@ from patchword.layers import (
     relative_index,
     two_by_two,
 )
+from patchword.layers.attention import with_key
 from patchword.models.swin import Swin, SwinConfig
 from patchword.weights import Rule, View
 from patchword.weights.configs import Kind
@@ -147,12 +148,6 @@ def without_key(bias: Float[Tensor, " qkv"]) -> Float[Tensor, " qv"]:
     """Leave the keys' part out, which torchvision has and does not read."""
     q, _, v = bias.chunk(3)
     return torch.cat([q, v])
-
-
-def with_key(bias: Float[Tensor, " qv"]) -> Float[Tensor, " qkv"]:
-    """Put zeros where the keys' part is."""
-    q, v = bias.chunk(2)
-    return torch.cat([q, torch.zeros_like(q), v])
 
 
 ATTENTION = (
