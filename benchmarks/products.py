@@ -3,8 +3,9 @@
     python -m benchmarks.products [--only 'swin*']
 
 For each model of zoo.py, in the form for inference and in bf16 whole, torch's profiler is asked how
-much of the time goes to products (oneDNN's matrix products and convolutions, which both sides of a
-race call). Were all else free, a model's ratio could grow by 1 over that share and no further.
+much of the time goes to products: oneDNN's matrix products and convolutions, which both sides of a
+race call, with the activations and sums that ours take along. Were all else free, a model's ratio
+could grow by 1 over that share and no further.
 Rows gather in benchmarks/products.json, and `python -m benchmarks.zoo --page` draws them.
 """
 
