@@ -14,6 +14,7 @@ that no library has (plain.py).
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import geometric_mean
 
 import timm.layers
 
@@ -64,12 +65,12 @@ lies below that of "same". {about}
 LEFT = """
 ## What is left to gain
 
-Made by `python -m benchmarks.products`: how much of our forward pass is products of matrices and
+Made by `python -m benchmarks.products`: how much of our time is products of matrices and
 convolutions, by oneDNN, which the other side calls too. Were all else free, the ratio could at most
 be the one of the last column.
 
-| model | milliseconds | products | ratio at most |
-| --- | ---: | ---: | ---: |
+| model | mode | milliseconds | products | ratio at most |
+| --- | --- | ---: | ---: | ---: |
 """
 APART = """
 ## Families that no library has
@@ -116,11 +117,17 @@ def page():
 
 def left(rows):
     """Yield the lines of a page that say how far ratios could grow."""
-    ratios = fewest(rows, "forward", False)
+    most = {mode: [] for mode in ("forward", "step")}
     yield LEFT
     for row in kept(PRODUCTS):
-        most = ratios[row["model"]] / row["share"]
-        yield f"| `{row['model']}` | {row['ms']:.0f} | {row['share']:.0%} | {most:.2f} |\n"
+        mode, share = row["mode"], row["share"]
+        most[mode].append(fewest(rows, mode, False)[row["model"]] / share)
+        figures = f"{row['ms']:.0f} | {share:.0%} | {most[mode][-1]:.2f}"
+        yield f"| `{row['model']}` | {mode} | {figures} |\n"
+    yield "\nGeometric means of the last column:\n\n"
+    for mode, ratios in most.items():
+        if ratios:
+            yield f"- {mode}: {geometric_mean(ratios):.2f} over {len(ratios)} models\n"
 
 
 def measured(rows):

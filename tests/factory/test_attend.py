@@ -1,10 +1,13 @@
 """Attention in bfloat16, forward alone: a softmax that is not shifted, where that loses nothing."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
 from patchword.layers import Attend
 from patchword.layers.attention import unshifted
+from tests.parity.compare import relative
 
 
 @pytest.fixture
@@ -14,10 +17,10 @@ def attend():
     return part
 
 
-def inputs(scale=1.0):
+def inputs(scale=1.0, channels=16):
     torch.manual_seed(0)
     q, k, v = (
-        torch.randn(2, 3, 20, 16).transpose(1, 2).contiguous().transpose(1, 2) for _ in "qkv"
+        torch.randn(2, 3, 20, channels).transpose(1, 2).contiguous().transpose(1, 2) for _ in "qkv"
     )
     bias = torch.randn(1, 3, 20, 20)
     return [t.bfloat16() for t in (scale * q, k, v, bias)]
@@ -34,9 +37,10 @@ def by_formula(q, k, v, bias):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0])
-def test_it_is_the_softmax_whatever_the_scores(attend, scale):
-    q, k, v, bias = inputs(scale)
+@pytest.mark.parametrize("channels", [16, 6])
+@pytest.mark.parametrize("scale", [1.0, 5.0, 1000.0])
+def test_it_is_the_softmax_whatever_the_scores(attend, scale, channels):
+    q, k, v, bias = inputs(scale, channels)
     taken = unshifted(attend.scores(q, k, bias), v) is not None
     assert taken == (scale < 100)
     for given in (bias, bias > 0):
@@ -63,6 +67,32 @@ def test_one_row_beyond_its_range_is_noticed(score):
     assert unshifted(scores.clone(), v) is not None
     scores[0, 0, 2] = score
     assert unshifted(scores, v) is None
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_large_batches_are_taken_in_pieces(attend, scale, monkeypatch):
+    q, k, v, bias = inputs(scale)
+    whole = attend(q, k, v, bias)
+    asked = Mock(wraps=unshifted)
+    monkeypatch.setattr("patchword.layers.attention.unshifted", asked)
+    monkeypatch.setattr("patchword.layers.pieces.CACHE", 800)  # of 2 x 3 x 20 x 20 numbers
+    assert relative(attend(q, k, v, bias).float(), whole.float()) < 1e-2
+    assert asked.call_count == (2 if scale < 100 else 1)
+    own = bias * torch.tensor([1, -1]).view(2, 1, 1, 1)
+    asked.reset_mock()
+    attend(q, k, v, own)
+    assert asked.call_count == 1  # a bias of each image's own
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_scale_can_be_another(attend, dtype):
+    attend.scale = 0.5  # twice that of sixteen channels
+    q, k, v, bias = (t.to(dtype) for t in inputs())
+    wanted = by_formula(2 * q, k, v, bias)
+    assert relative(attend(q, k, v, bias).double(), wanted) < 3e-2
+    assert relative(attend.weights(q, k, v, bias).double() @ v.double(), wanted) < 3e-2
 
 
 def test_training_and_programs_shift(attend, monkeypatch):

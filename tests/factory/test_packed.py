@@ -11,7 +11,20 @@ import torch
 from torch import nn
 
 from patchword.heads.classify import classifier
-from patchword.layers import Mlp, OffsetBias, Residual, fold, for_inference, packed
+from patchword.layers import (
+    Attention,
+    Block,
+    GroupNorm,
+    LayerScale,
+    Mlp,
+    OffsetBias,
+    QuickGELU,
+    Residual,
+    fold,
+    for_inference,
+    packed,
+    pieces,
+)
 from patchword.layers.packed import (
     ACTS,
     PackedConv,
@@ -22,6 +35,7 @@ from patchword.layers.packed import (
 from patchword.models.pvtv2 import ConvMlp
 from patchword.models.resnet import basic
 from patchword.models.senet import SENetConfig, excited
+from patchword.models.xcit import ClassBlock, XCiTBlock, XCiTConfig
 from tests.contract.tiny import CONFIGS, images, made
 from tests.parity.compare import relative
 
@@ -103,6 +117,81 @@ def test_a_sum_is_taken_in_the_last_convolution(dtype):
         assert relative(ready(given).double(), wanted) <= 2 * worst + 1e-6
     gated = excited(SENetConfig(block="basic"), 16, 16, 1, 0.0)
     assert type(for_inference(nn.Sequential(gated).eval())[0]) is Residual
+
+
+@torch.inference_mode()
+def test_a_quick_gelu_becomes_a_silu():
+    torch.manual_seed(0)
+    plain, x = Mlp(32, 64, act=QuickGELU).eval(), 3 * torch.randn(2, 5, 32)
+    wanted = plain(x)
+    ready = for_inference(plain)
+    assert type(ready.fc1.act) is nn.SiLU and type(ready.act) is nn.Identity
+    assert relative(ready(x), wanted) < 1e-6
+
+
+def scaled(block):
+    torch.manual_seed(0)
+    for part in block.modules():
+        if isinstance(part, LayerScale):
+            nn.init.normal_(part.gamma)
+    return block.double().eval()
+
+
+@torch.inference_mode()
+def test_scales_of_branches_go_into_their_last_maps():
+    config = XCiTConfig(embed_dim=32, num_heads=4)
+    for block, left in (
+        (Block(32, Attention(32, 4), Mlp(32, 64), layer_scale=0.1), 0),
+        (XCiTBlock(config), 0),
+        (ClassBlock(config), 1),
+    ):
+        plain, x = scaled(block), torch.randn(2, 10, 32).double()
+        wanted = plain(x, (3, 3)) if left else plain(x[:, 1:], (3, 3))
+        ready = for_inference(plain)
+        found = ready(x, (3, 3)) if left else ready(x[:, 1:], (3, 3))
+        assert relative(found, wanted) < 1e-12
+        assert sum(isinstance(part, LayerScale) for part in ready.modules()) == left
+
+
+def test_an_mlp_takes_large_batches_in_pieces(monkeypatch):
+    ready = for_inference(nn.ModuleList([Mlp(32, 64).eval()]))[0]
+    x = torch.randn(6, 5, 32)
+    with torch.no_grad():
+        wanted = ready(x)
+    asked = Mock(wraps=ready.own.forward)
+    ready.own.forward = asked
+    monkeypatch.setattr(pieces, "CACHE", 2 * 5 * 64 * 4)  # bytes of two images' hidden numbers
+    with torch.no_grad():
+        assert relative(ready(x), wanted) < 1e-6
+        assert asked.call_count == 3
+        ready(x[:2])
+        assert asked.call_count == 4
+    ready(x)
+    assert asked.call_count == 5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_groups_of_small_maps_are_normed_as_torch_norms_them(dtype):
+    torch.manual_seed(0)
+    mine = GroupNorm(8, 64)
+    nn.init.normal_(mine.weight)
+    nn.init.normal_(mine.bias)
+    mine = mine.to(dtype)
+    for centre in (0.0, 20.0):
+        x = (torch.randn(3, 64, 7, 5) + centre).to(dtype).contiguous(memory_format=LAST)
+        wanted = copy.deepcopy(mine).double()(x.double())
+        worst = relative(nn.GroupNorm.forward(mine, x).double(), wanted)
+        found = mine(x)
+        assert mine.slow(x) and found.is_contiguous(memory_format=LAST)
+        assert relative(found.double(), wanted) <= 1.5 * worst + 1e-6
+    wide, plain, large = (
+        torch.randn(2, 256, 7, 5),
+        torch.randn(2, 64, 7, 5),
+        torch.randn(2, 64, 32, 32),
+    )
+    assert not GroupNorm(8, 256).slow(wide.contiguous(memory_format=LAST))
+    assert not mine.slow(plain) and not mine.slow(large.contiguous(memory_format=LAST))
 
 
 def test_what_stands_still_is_asked_once():

@@ -30,7 +30,7 @@ from patchword.heads.detector import (
     inverse_sigmoid,
 )
 from patchword.heads.queries import BoxLayers, Sine, waves
-from patchword.layers import to_tokens
+from patchword.layers import GroupNorm, to_tokens
 from patchword.weights import HeadFormat, Layered, Rule, Rules, modules, multihead, within
 
 PRIOR = 0.01  # probability of each class at the start
@@ -402,4 +402,4 @@ def entering(channels: Sequence[int], dim: int, count: int) -> nn.ModuleList:
         nn.init.xavier_uniform_(conv.weight)
         assert conv.bias is not None
         nn.init.zeros_(conv.bias)
-    return nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(min(32, dim), dim)) for conv in convs)
+    return nn.ModuleList(nn.Sequential(conv, GroupNorm(min(32, dim), dim)) for conv in convs)

@@ -22,7 +22,7 @@ from patchword.features import Backbone, Level, Tap
 from patchword.heads.dense import MAIN, Design, chosen, pyramid, resized
 from patchword.heads.detector import Extent, Found
 from patchword.heads.detr import DETRConfig, DETRHead, authors_names, transformers_names
-from patchword.layers import Grid, split_heads
+from patchword.layers import Grid, GroupNorm, split_heads
 from patchword.weights import HeadFormat, Rules, modules
 
 SMALL = 4  # pixels, down to which a segment is dropped
@@ -174,7 +174,7 @@ class Refine(nn.Module):
         dims = [dim, *(context >> i for i in range(1, len(levels) + 2))]
         pairs = [(dim, dim), *pairwise(dims)]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
-        self.norms = nn.ModuleList(nn.GroupNorm(8, b) for _, b in pairs)
+        self.norms = nn.ModuleList(GroupNorm(8, b) for _, b in pairs)
         self.adapters = nn.ModuleList(
             nn.Conv2d(a, b, 1) for a, b in zip(levels, dims[1:], strict=False)
         )

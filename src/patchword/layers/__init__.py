@@ -10,8 +10,10 @@ from patchword.layers.attention import split_heads as split_heads
 from patchword.layers.axial import AxialAttention as AxialAttention
 from patchword.layers.block import Activated as Activated
 from patchword.layers.block import Block as Block
+from patchword.layers.block import Branching as Branching
 from patchword.layers.block import LayerScale as LayerScale
 from patchword.layers.block import Mlp as Mlp
+from patchword.layers.block import QuickGELU as QuickGELU
 from patchword.layers.depth import StochasticDepth as StochasticDepth
 from patchword.layers.depth import depth_masks as depth_masks
 from patchword.layers.depth import dropping as dropping
@@ -21,6 +23,8 @@ from patchword.layers.grid import admit as admit
 from patchword.layers.grid import strided as strided
 from patchword.layers.grid import to_map as to_map
 from patchword.layers.grid import to_tokens as to_tokens
+from patchword.layers.grouped import GroupNorm as GroupNorm
+from patchword.layers.inference import for_inference as for_inference
 from patchword.layers.init import lecun as lecun
 from patchword.layers.init import truncated as truncated
 from patchword.layers.init import xavier as xavier
@@ -41,7 +45,6 @@ from patchword.layers.offset import by_index as by_index
 from patchword.layers.offset import cells as cells
 from patchword.layers.offset import offset_index as offset_index
 from patchword.layers.offset import relative_index as relative_index
-from patchword.layers.packed import for_inference as for_inference
 from patchword.layers.patch import ConvEmbed as ConvEmbed
 from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.patch import PatchStem as PatchStem

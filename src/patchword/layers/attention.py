@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from patchword.layers.grid import Grid
 from patchword.layers.layout import TokenMixer
 from patchword.layers.normed import Foldable
+from patchword.layers.pieces import count_pieces
 
 
 def split_heads(x: Float[Tensor, "b n d"], heads: int) -> Float[Tensor, "b h n c"]:
@@ -41,6 +42,7 @@ class Operator(nn.Module):
 
 
 FEW = 1024  # keys, up to which a map of weights is no burden to memory
+NARROW = 16  # channels of values, below which it pays to have each row's total beside all of them
 SURE = (1e-20, 1e20)  # a sum of exponentials between them has lost none that counts
 
 
@@ -60,11 +62,12 @@ class Attend(Operator):
 
     Args:
         drop: dropout of the weights while training.
+        scale: what q k' is multiplied by in place of 1 / sqrt(c).
     """
 
-    def __init__(self, drop: float = 0.0) -> None:
+    def __init__(self, drop: float = 0.0, scale: float | None = None) -> None:
         super().__init__()
-        self.drop, self.products = drop, products_win()
+        self.drop, self.scale, self.products = drop, scale, products_win()
 
     def forward(
         self,
@@ -78,14 +81,32 @@ class Attend(Operator):
         `bias` broadcasts to (b h n m); a boolean one is True where a query may attend to a key.
         """
         drop = self.drop if self.training else 0.0
-        if self.unfused(q, k, v, bias):
-            if not drop and unshifting(q):
-                mixed = unshifted(self.scores(q, k, bias), v)
-                if mixed is not None:
-                    return mixed
-            weights = self.weights(q, k, v, bias)
-            return (F.dropout(weights, drop) if drop else weights) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=drop)
+        if not self.unfused(q, k, v, bias):
+            return F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale)
+        if not drop and unshifting(q):
+            mixed = self.tried(q, k, v, bias)
+            if mixed is not None:
+                return mixed
+        weights = self.weights(q, k, v, bias)
+        return (F.dropout(weights, drop) if drop else weights) @ v
+
+    def tried(
+        self,
+        q: Float[Tensor, "b h n c"],
+        k: Float[Tensor, "b h m c"],
+        v: Float[Tensor, "b h m e"],
+        bias: Tensor | None,
+    ) -> Float[Tensor, "b h n e"] | None:
+        """Attend by exponentials as they are, which may fail; a few images at a time if large."""
+        alike = bias is None or bias.ndim < 4 or len(bias) == 1  # for every image
+        pieces = count_pieces(q, k.shape[-2]) if alike else 1
+        found: list[Tensor] = []
+        for own in zip(*(t.chunk(pieces) for t in (q, k, v)), strict=True):
+            mixed = unshifted(self.scores(own[0], own[1], bias), own[2])
+            if mixed is None:
+                return None
+            found.append(mixed)
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def unfused(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
         """Return whether the weights are best worked out: a matter of speed alone.
@@ -116,7 +137,7 @@ class Attend(Operator):
     ) -> Float[Tensor, "b h n m"]:
         """Work out what the softmax is of; -inf where a query may not attend to a key."""
         q, k = q.contiguous(), k.contiguous()  # a product copies a turned k cell by cell
-        scale = q.shape[-1] ** -0.5
+        scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
         if unshifting(q):
             pair, none = (q.flatten(0, 1), k.flatten(0, 1).mT), q.new_zeros(1, 1, 1)
             scores = torch.baddbmm(none, *pair, beta=0, alpha=scale).unflatten(0, q.shape[:2])
@@ -157,8 +178,9 @@ def unshifted(
     Returns:
         None if exponentials leave the range in which that is as exact, which scores beyond 46 do.
     """
-    shares = scores.exp_()
-    total = shares @ shares.new_ones(shares.shape[-1], 1)  # in half the time of a sum
+    shares, channels = scores.exp_(), v.shape[-1]
+    wide = channels if channels < NARROW else 1
+    total = shares @ shares.new_ones(shares.shape[-1], wide)  # in half the time of a sum
     return (shares @ v) / total if within(total) else None
 
 

@@ -1,4 +1,4 @@
-"""Linear maps and convolutions as a processor computes them fastest, for inference alone.
+"""Linear maps and convolutions as a processor computes them fastest, where nothing is learned.
 
 A product of matrices reads its weights block by block. Torch lays them out so at every call, casts
 them at every call where it computes in lower precision, and passes over the result once more for
@@ -8,18 +8,13 @@ an activation. Here a weight is cast and laid out once, and the activation is ta
 import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from patchword.layers.block import Activated
-from patchword.layers.normed import fold
-from patchword.layers.position import Standing
-from patchword.layers.residual import Residual
 
 T = TypeVar("T")
 Packed = tuple[Tensor, Tensor | None]
@@ -34,41 +29,6 @@ ACTS: dict[type[nn.Module], str] = {
 TURNS = 5  # in which packed products are timed against plain ones
 
 
-def for_inference(model: nn.Module) -> nn.Module:
-    """Give a model the form in which it answers fastest: norms folded, weights packed.
-
-    The model is changed in place, answers as before but for rounding, and cannot be trained on.
-    Packed weights take as much memory as the plain ones, which stay for what else reads them;
-    they are made when they are first needed, on a CPU, with no gradients, where they are faster.
-
-    Args:
-        model: any, in evaluation mode.
-
-    Returns:
-        the model.
-    """
-    fold(model)
-    for part in [*model.modules()]:
-        if isinstance(part, Activated) and type(part.act) in ACTS:
-            child = part.get_submodule(part.activated)
-            if (made := packed(child, part.act)) is not child:
-                setattr(part, part.activated, made)
-                part.act = nn.Identity()
-        if isinstance(part, nn.Sequential):
-            for i, (child, after) in enumerate([*pairwise(part)]):
-                if type(after) in ACTS and (made := packed(child, after)) is not child:
-                    part[i], part[i + 1] = made, nn.Identity()
-        for name, child in [*part.named_children()]:
-            setattr(part, name, packed(child))
-    for part in [*model.modules()]:
-        for name, child in [*part.named_children()]:
-            if isinstance(child, Residual):
-                setattr(part, name, summed(child))
-            if isinstance(child, Standing):
-                setattr(part, name, KeptAnswer(child))
-    return model
-
-
 def packed(module: nn.Module, act: nn.Module | None = None) -> nn.Module:
     """Return a map that packs its weights, an activation after it; any other module as it is."""
     if type(module) is nn.Linear:
@@ -79,24 +39,6 @@ def packed(module: nn.Module, act: nn.Module | None = None) -> nn.Module:
     ):
         return PackedConv(module, act)
     return module
-
-
-def summed(block: Residual) -> nn.Module:
-    """Return a block that takes its sum and its ReLU in the last convolution of its branch.
-
-    It is the block itself where the branch does not end in a convolution.
-    """
-    *before, last = chained(block.branch)
-    if isinstance(last, PackedConv) and last.act is None:
-        return PackedResidual(nn.Sequential(*before), last, block.shortcut)
-    return block
-
-
-def chained(module: nn.Module) -> list[nn.Module]:
-    """Return the modules that are called one after the other, without those that do nothing."""
-    if not isinstance(module, nn.Sequential):
-        return [] if isinstance(module, nn.Identity) else [module]
-    return [part for child in module for part in chained(child)]
 
 
 class Kept(Generic[T]):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.layers import Foldable, StochasticDepth
+from patchword.layers import Foldable, GroupNorm, StochasticDepth
 from patchword.models.resnet import ResNet, StagesConfig, Stem
 from patchword.weights import POINTWISE, Format, Rule, View
 from patchword.weights.configs import Kind
@@ -186,12 +186,13 @@ class StdConv(Foldable, nn.Conv2d):
     def fused(self) -> nn.Module:
         (side, _), (step, _) = self.kernel_size, self.stride
         dim_in, dim = self.in_channels, self.out_channels
-        made = nn.Conv2d(dim_in, dim, side, step, side // 2, bias=False, device="meta")
+        made = nn.Conv2d(dim_in, dim, side, step, bias=False, device="meta")
+        made.padding = self.padding
         made.weight = nn.Parameter(self.standardised().detach())
         return made.train(self.training)
 
 
-class NormReLU(nn.GroupNorm):
+class NormReLU(GroupNorm):
     """Group norm over 32 groups of channels, then ReLU."""
 
     def __init__(self, dim: int) -> None:

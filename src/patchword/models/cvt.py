@@ -13,7 +13,6 @@ from operator import mul
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from patchword.layers import (
     Mixer,
     Mlp,
     Normed,
+    QuickGELU,
     Stage,
     admit,
     in_depth,
@@ -199,14 +199,6 @@ CONFIGS = (
 )
 
 
-class QuickGELU(nn.Module):
-    """An approximation of GELU by a sigmoid (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
-
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return x sigmoid(1.702 x)."""
-        return x * torch.sigmoid(1.702 * x)
-
-
 def near(dim: int, stride: int) -> Normed:
     """Make what queries, keys or values are projected from: each cell with its neighbours (3.2)."""
     return Normed(nn.Conv2d(dim, dim, 3, stride, padding=1, groups=dim, bias=False))
@@ -225,7 +217,7 @@ class ConvAttention(Mixer):
         self.conv_proj_k = near(dim, kv_stride)
         self.conv_proj_v = near(dim, kv_stride)
         self.proj_q, self.proj_k, self.proj_v = (nn.Linear(dim, dim) for _ in range(3))
-        self.attend = Attend()
+        self.attend = Attend(scale=dim**-0.5)
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(drop)
 
@@ -247,9 +239,7 @@ class ConvAttention(Mixer):
             found = to_tokens(project(cells))
             return torch.cat([token, found], dim=1) if token.shape[1] else found
 
-        q = read(self.conv_proj_q) if queries is None else token[:, :queries]
-        scale = self.num_heads**-0.5  # Attend divides by the root of a head's channels
-        q = F.linear(q, self.proj_q.weight * scale, self.proj_q.bias * scale)
+        q = self.proj_q(read(self.conv_proj_q) if queries is None else token[:, :queries])
         k, v = self.proj_k(read(self.conv_proj_k)), self.proj_v(read(self.conv_proj_v))
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
         return self.drop(self.proj(merge_heads(self.attend(q, k, v))))

@@ -20,7 +20,7 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Trace, stage_levels
-from patchword.layers import Grid, PatchEmbed, Residual
+from patchword.layers import Grid, GroupNorm, PatchEmbed, Residual
 from patchword.layers.grid import strided
 from patchword.models.bit import StdConv
 from patchword.models.resnet import Stem, stages
@@ -136,24 +136,43 @@ FORMATS = (
 )
 
 
+class SamePad(nn.Module):
+    """Zeros around a map, as TensorFlow puts them: what is uneven goes right and below.
+
+    Args:
+        kernel: of the convolution that follows: its side in cells.
+        stride: of it.
+    """
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c H W"]:
+        """Pad a map, so that its sides are divided by the stride, and rounded up."""
+        reached = [-(-side // self.stride) * self.stride for side in x.shape[2:]]
+        excess = self.kernel - self.stride
+        rows, columns = (
+            max(end - side + excess, 0) for end, side in zip(reached, x.shape[2:], strict=True)
+        )
+        return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+
+
 class SameConv(StdConv):
-    """A standardised convolution padded as TensorFlow's: what is uneven goes right and below."""
+    """A standardised convolution padded as TensorFlow's: its stride divides sides, rounded up."""
+
+    def __init__(self, dim_in: int, dim: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(dim_in, dim, kernel, stride)
+        self.pad = nn.Identity()
+        if kernel > 1 and stride > 1:
+            self.pad, self.padding = SamePad(kernel, stride), (0, 0)
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
-        """Convolve a map; its sides are divided by the stride, and rounded up."""
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        steps = [-(-side // stride) - 1 for side in input.shape[2:]]
-        reached = [step * stride + kernel for step in steps]
-        total = [max(end - side, 0) for end, side in zip(reached, input.shape[2:], strict=True)]
-        top, left = (around // 2 for around in total)
-        below, right = (around % 2 for around in total)
-        if below or right:
-            input = F.pad(input, (0, right, 0, below))
-        return F.conv2d(input, self.standardised(), None, self.stride, (top, left))
+        """Convolve a map with the standardised kernels."""
+        return super().forward(self.pad(input))
 
     def fused(self) -> nn.Module:
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        return super().fused() if kernel == 1 or stride == 1 else self  # padded by the map's size
+        return nn.Sequential(self.pad, super().fused())
 
 
 class SamePool(nn.Module):
@@ -173,7 +192,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = nn.GroupNorm(32, conv.out_channels, eps)
+        self.norm = GroupNorm(32, conv.out_channels, eps)
         self.act = act or nn.Identity()
         nn.init.constant_(self.norm.weight, gain)
 

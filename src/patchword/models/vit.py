@@ -26,6 +26,7 @@ from patchword.layers import (
     Mlp,
     PatchEmbed,
     Position,
+    QuickGELU,
     Resample,
     RowColumnPosition,
     SinCosPosition,
@@ -153,14 +154,6 @@ FORMATS = (
     *google_formats({"act": "tanh", "resample": "linear"}),
 )
 CONFIGS = (*plain.CONFIGS, *dinov2_weights.CONFIGS)
-
-
-class QuickGELU(nn.Module):
-    """x sigmoid(1.702 x), the cheaper of two approximations (Hendrycks & Gimpel 2016)."""
-
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return a number for each number."""
-        return x * torch.sigmoid(1.702 * x)
 
 
 ACTS = {"exact": nn.GELU, "tanh": partial(nn.GELU, approximate="tanh"), "quick": QuickGELU}

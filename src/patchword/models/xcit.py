@@ -22,6 +22,7 @@ from patchword.features import Backbone, Features, Level, Trace
 from patchword.layers import (
     Attention,
     Block,
+    Branching,
     ClassToken,
     Grid,
     LayerScale,
@@ -181,8 +182,7 @@ class ConvPatches(nn.Module):
 
     def __init__(self, patch_size: int, in_chans: int, dim: int) -> None:
         super().__init__()
-        steps = patch_size.bit_length() - 1
-        widths = [in_chans, *(dim >> i for i in reversed(range(steps)))]
+        widths = [in_chans, *(dim >> i for i in reversed(range(patch_size.bit_length() - 1)))]
         self.in_chans = in_chans
         halvings = (Normed(nn.Conv2d(a, b, 3, 2, 1, bias=False)) for a, b in pairwise(widths))
         first, *others = halvings
@@ -239,8 +239,8 @@ class CrossCovariance(nn.Module):
         q, k, v = (split_heads(t, self.num_heads).mT for t in parts.chunk(3, -1))
         exact = torch.promote_types(q.dtype, torch.float32)
         squares = parts[..., : 2 * x.shape[-1]].to(exact).square().sum(1)  # of queries and keys
-        lengths = squares.clamp_min(1e-24).sqrt().unflatten(-1, (2, self.num_heads, -1))
-        rows, columns = lengths.unbind(1)
+        lengths = squares.clamp_min(1e-24).sqrt()
+        rows, columns = lengths.unflatten(-1, (2, self.num_heads, -1)).unbind(1)
         # lengths divide the small map of products, not the channels, which are long
         areas = rows[..., :, None] * columns[..., None, :]
         weights = (self.temperature * (q @ k.mT) / areas).softmax(-1).to(v.dtype)
@@ -252,7 +252,7 @@ def depthwise(dim: int) -> nn.Conv2d:
     return nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
 
-class XCiTBlock(nn.Module):
+class XCiTBlock(Branching):
     """Channels, then neighbours, then each token: three residual branches (section 3.3)."""
 
     def __init__(self, config: XCiTConfig) -> None:
@@ -265,6 +265,7 @@ class XCiTBlock(nn.Module):
         self.ls1, self.ls2, self.ls3 = (LayerScale(dim, c.layer_scale) for _ in range(3))
         paths = (StochasticDepth(c.drop_path_rate) for _ in range(3))
         self.drop_path1, self.drop_path2, self.drop_path3 = paths
+        self.scales = (("ls1", "attn"), ("ls2", "mlp"), ("ls3", "local"))
 
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """Transform the tokens; the branches are numbered as in the checkpoints, 1, 3 and 2."""
@@ -282,6 +283,7 @@ class ClassBlock(Block):
         mlp = Mlp(c.embed_dim, hidden, drop=c.drop_rate)
         super().__init__(c.embed_dim, attn, mlp, layer_scale=c.layer_scale)
         self.norm_cells = c.norm_cells
+        self.scales = (("ls2", "mlp"),)  # the first scales the patches too
 
     def forward(
         self, x: Float[Tensor, "b n d"], grid: Grid, queries: int | None = None
@@ -328,8 +330,7 @@ class XCiT(Backbone):
             trace.tokens(f"blocks.{i}", x, grid)
         x = self.class_token(x)
         for i, block in enumerate(self.class_blocks):
-            last = i + 1 == len(self.class_blocks)
-            x = block(x, grid, 1 if last and not taps else None)
+            x = block(x, grid, 1 if block is self.class_blocks[-1] and not taps else None)
             trace.tokens(f"class_blocks.{i}", x, grid)
         x = self.norm(x)
         trace.tokens("final", x, grid)
