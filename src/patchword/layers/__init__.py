@@ -48,6 +48,7 @@ from patchword.layers.offset import relative_index as relative_index
 from patchword.layers.patch import ConvEmbed as ConvEmbed
 from patchword.layers.patch import PatchEmbed as PatchEmbed
 from patchword.layers.patch import PatchStem as PatchStem
+from patchword.layers.pieces import Piecewise as Piecewise
 from patchword.layers.position import Fitted as Fitted
 from patchword.layers.position import LearnedPosition as LearnedPosition
 from patchword.layers.position import Position as Position
@@ -69,6 +70,7 @@ from patchword.layers.window import READING as READING
 from patchword.layers.window import Order as Order
 from patchword.layers.window import Tiling as Tiling
 from patchword.layers.window import WindowAttention as WindowAttention
+from patchword.layers.window import WindowMixer as WindowMixer
 from patchword.layers.window import Windows as Windows
 from patchword.layers.window import fold_heads as fold_heads
 from patchword.layers.window import reorder as reorder

@@ -99,7 +99,8 @@ class Attend(Operator):
     ) -> Float[Tensor, "b h n e"] | None:
         """Attend by exponentials as they are, which may fail; a few images at a time if large."""
         alike = bias is None or bias.ndim < 4 or len(bias) == 1  # for every image
-        pieces = count_pieces(q, k.shape[-2]) if alike else 1
+        taken = q.shape[:-1].numel() * k.shape[-2] * q.element_size()
+        pieces = count_pieces(len(q), taken) if alike else 1
         found: list[Tensor] = []
         for own in zip(*(t.chunk(pieces) for t in (q, k, v)), strict=True):
             mixed = unshifted(self.scores(own[0], own[1], bias), own[2])

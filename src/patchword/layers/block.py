@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from patchword.layers.depth import StochasticDepth
 from patchword.layers.grid import Grid
+from patchword.layers.pieces import FEW, Piecewise
 
 
 class QuickGELU(nn.Module):
@@ -21,7 +22,7 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(self.slope * x)
 
 
-class Activated(nn.Module):
+class Activated(Piecewise):
     """What applies an activation to the answer of one of its maps, and to nothing else.
 
     Attributes:
@@ -33,6 +34,9 @@ class Activated(nn.Module):
     activated: ClassVar[str]
     act: nn.Module
     fc2: nn.Linear
+
+    def held(self, x: Float[Tensor, "b n d"]) -> int:
+        return x.shape[:-1].numel() * self.fc2.in_features if x.shape[-1] <= FEW else 0
 
 
 class Mlp(Activated):

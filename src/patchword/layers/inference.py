@@ -8,12 +8,10 @@ from torch import Tensor, nn
 
 from patchword.layers.block import Activated, Branching, LayerScale, QuickGELU
 from patchword.layers.normed import fold
-from patchword.layers.packed import ACTS, KeptAnswer, PackedConv, PackedResidual, packed
-from patchword.layers.pieces import count_pieces
+from patchword.layers.packed import ACTS, KeptAnswer, PackedConv, PackedResidual, StandIn, packed
+from patchword.layers.pieces import Piecewise, count_pieces
 from patchword.layers.position import Standing
 from patchword.layers.residual import Residual
-
-FEW = 192  # channels, up to which memory and not arithmetic is what widening them takes
 
 
 def for_inference(model: nn.Module) -> nn.Module:
@@ -48,7 +46,7 @@ def for_inference(model: nn.Module) -> nn.Module:
             setattr(part, name, packed(child))
     for part in [*model.modules()]:
         for name, child in [*part.named_children()]:
-            if isinstance(child, Activated):
+            if isinstance(child, Piecewise):
                 setattr(part, name, InPieces(child))
             if isinstance(child, Residual):
                 setattr(part, name, summed(child))
@@ -57,22 +55,15 @@ def for_inference(model: nn.Module) -> nn.Module:
     return model
 
 
-class InPieces(nn.Module):
-    """An MLP that takes a few images at a time on a CPU, so that what it widens stays near.
+class InPieces(StandIn):
+    """What takes a few images at a time on a CPU, so that what it holds of them stays near."""
 
-    Args:
-        own: the MLP.
-    """
+    own: Piecewise
 
-    def __init__(self, own: Activated) -> None:
-        super().__init__()
-        self.own = own
-        self.train(own.training)
-
-    def forward(self, x: Float[Tensor, "b n d"], *given: object) -> Float[Tensor, "b n d"]:
-        """Transform tokens, each image's by themselves."""
+    def forward(self, x: Float[Tensor, "b ..."], *given: object) -> Float[Tensor, "b ..."]:
+        """Answer for a batch, whatever else is given being for all of it."""
         plain = x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        pieces = 1 if plain or x.shape[-1] > FEW else count_pieces(x, self.own.fc2.in_features)
+        pieces = 1 if plain else count_pieces(len(x), self.own.held(x) * x.element_size())
         if pieces == 1:
             return self.own(x, *given)
         return torch.cat([self.own(piece, *given) for piece in x.chunk(pieces)])

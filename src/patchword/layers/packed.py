@@ -72,13 +72,27 @@ def laid_out(
     return pack(own.weight.detach().to(dtype)), bias
 
 
-class KeptAnswer(nn.Module):
-    """What answers from its parameters alone, which is asked once where there are no gradients."""
+class StandIn(nn.Module):
+    """What answers in the place of another module, and has all that this has."""
 
     def __init__(self, own: nn.Module) -> None:
         super().__init__()
-        self.own, self.kept = own, Kept[Tensor]()
+        self.own = own
         self.train(own.training)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("own"), name)
+
+
+class KeptAnswer(StandIn):
+    """What answers from its parameters alone, which is asked once where there are no gradients."""
+
+    def __init__(self, own: nn.Module) -> None:
+        super().__init__(own)
+        self.kept = Kept[Tensor]()
 
     def forward(self, *args: object) -> Tensor:
         """Answer as the other does."""
@@ -87,12 +101,6 @@ class KeptAnswer(nn.Module):
         how = (args, torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
         tensors = chain(self.own.parameters(), self.own.buffers())
         return self.kept(tensors, how, partial(self.own, *args))
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("own"), name)
 
 
 class PackedLinear(nn.Linear):

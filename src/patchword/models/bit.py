@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from patchword.claim import Claim
 from patchword.data.frame import Frame
-from patchword.layers import Foldable, GroupNorm, StochasticDepth
+from patchword.layers import Foldable, GroupNorm, Piecewise, StochasticDepth
 from patchword.models.resnet import ResNet, StagesConfig, Stem
 from patchword.weights import POINTWISE, Format, Rule, View
 from patchword.weights.configs import Kind
 from patchword.weights.google import GOOGLE, KERNEL
 from patchword.weights.settings import Only, Ours, Same
+
+MANY = 512  # channels, beyond which maps are small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +205,7 @@ class NormReLU(GroupNorm):
         return F.relu(super().forward(input), inplace=True)
 
 
-class Preactivated(nn.Module):
+class Preactivated(Piecewise):
     """A bottleneck with its norms before its convolutions (He et al. 2016, figure 4e).
 
     Where the shape changes, the shortcut is a projection of the normalised map.
@@ -230,6 +232,9 @@ class Preactivated(nn.Module):
         x = self.drop_path(self.conv3(self.gn3(x)))
         x += shortcut
         return x
+
+    def held(self, x: Float[Tensor, "b c h w"]) -> int:
+        return 2 * x.numel() if x.shape[1] <= MANY else 0
 
 
 class ZeroPool(nn.Module):

@@ -336,5 +336,4 @@ class DAT(Backbone):
 
 def windows(block: nn.Module) -> Windows | None:
     """Return the windows of a block, if it has any."""
-    mixer = block.get_submodule("attn")
-    return mixer.windows if isinstance(mixer, WindowAttention) else None
+    return getattr(block.get_submodule("attn"), "windows", None)

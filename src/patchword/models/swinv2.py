@@ -9,7 +9,6 @@ Departures grids that windows do not tile are padded by timm's rules, where the 
 
 import math
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import torch
@@ -24,11 +23,10 @@ from patchword.layers import (
     Attend,
     Grid,
     KeylessLinear,
-    Layout,
-    Mixer,
     Mlp,
     Standing,
     StochasticDepth,
+    WindowMixer,
     Windows,
     by_index,
     fold_heads,
@@ -213,7 +211,7 @@ class LogBias(Standing):
         return by_index(table, self.index)
 
 
-class CosineAttention(Mixer):
+class CosineAttention(WindowMixer):
     """Attention inside windows by the cosines of queries and keys, times a scale per head."""
 
     def __init__(
@@ -224,7 +222,7 @@ class CosineAttention(Mixer):
         self.qkv = KeylessLinear(dim) if qv_bias else nn.Linear(dim, 3 * dim, bias=False)
         self.logit_scale = nn.Parameter(torch.full((bias.heads, 1, 1), math.log(10)))
         self.bias = bias
-        self.attend = Attend()
+        self.attend = Attend(scale=1.0)
         self.proj = nn.Linear(dim, dim)
         self.drop = nn.Dropout(drop)
 
@@ -235,15 +233,10 @@ class CosineAttention(Mixer):
         bias = order.folded(self.bias(), x.shape[1])
         places, heads = bias.shape[-1], self.num_heads
         q, k, v = (fold_heads(t, places, heads) for t in self.qkv(x).chunk(3, -1))
-        root = q.shape[-1] ** 0.5  # by which `attend` divides
-        scale = self.logit_scale.clamp(max=math.log(100)).exp() * root
+        scale = self.logit_scale.clamp(max=math.log(100)).exp()
         q = F.normalize(q, dim=-1) * scale.repeat(q.shape[1] // heads, 1, 1).to(q)
         mixed = self.attend(q, F.normalize(k, dim=-1), v, bias)
         return self.drop(self.proj(merge_heads(mixed).reshape(x.shape)))
-
-    def layout(self, x: Tensor, grid: Grid) -> Layout:
-        """Return where queries and keys lie: those of each window, padding among them."""
-        return self.windows(x, grid).layout(grid, prod(self.windows.window))
 
 
 class PostNormBlock(nn.Module):

@@ -236,15 +236,15 @@ class CrossCovariance(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Mix the channels of each head by their cosines, in single precision at least."""
         parts = self.qkv(x)
-        q, k, v = (split_heads(t, self.num_heads).mT for t in parts.chunk(3, -1))
+        q, k, v = (split_heads(t, self.num_heads).contiguous() for t in parts.chunk(3, -1))
         exact = torch.promote_types(q.dtype, torch.float32)
         squares = parts[..., : 2 * x.shape[-1]].to(exact).square().sum(1)  # of queries and keys
         lengths = squares.clamp_min(1e-24).sqrt()
         rows, columns = lengths.unflatten(-1, (2, self.num_heads, -1)).unbind(1)
         # lengths divide the small map of products, not the channels, which are long
         areas = rows[..., :, None] * columns[..., None, :]
-        weights = (self.temperature * (q @ k.mT) / areas).softmax(-1).to(v.dtype)
-        return self.drop(self.proj(merge_heads((weights @ v).mT)))
+        weights = (self.temperature * (q.mT @ k) / areas).softmax(-1).to(v.dtype)
+        return self.drop(self.proj(merge_heads(v @ weights.mT)))
 
 
 def depthwise(dim: int) -> nn.Conv2d:
