@@ -70,7 +70,6 @@ from patchword.layers.window import READING as READING
 from patchword.layers.window import Order as Order
 from patchword.layers.window import Tiling as Tiling
 from patchword.layers.window import WindowAttention as WindowAttention
-from patchword.layers.window import WindowMixer as WindowMixer
 from patchword.layers.window import Windows as Windows
 from patchword.layers.window import fold_heads as fold_heads
 from patchword.layers.window import reorder as reorder

@@ -71,7 +71,7 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
-class Branching(nn.Module):
+class Branching(Piecewise):
     """What adds to its input the answers of branches, of which a LayerScale may scale each.
 
     Attributes:

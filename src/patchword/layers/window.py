@@ -13,7 +13,6 @@ from patchword.layers.attention import Attend, merge_heads
 from patchword.layers.grid import Grid
 from patchword.layers.layout import Layout, Mixer, parted
 from patchword.layers.offset import OffsetBias
-from patchword.layers.pieces import FEW, Piecewise
 
 
 def to_windows(
@@ -188,20 +187,7 @@ def through(
     return reorder(x, order, READING)
 
 
-class WindowMixer(Mixer, Piecewise):
-    """What mixes the tokens of windows."""
-
-    windows: Windows
-
-    def held(self, x: Float[Tensor, "b n d"]) -> int:
-        return 2 * x.numel() if x.shape[-1] <= FEW else 0
-
-    def layout(self, x: Tensor, grid: Grid) -> Layout:
-        """Return where queries and keys lie: those of each window, padding among them."""
-        return self.windows(x, grid).layout(grid, prod(self.windows.window))
-
-
-class WindowAttention(WindowMixer):
+class WindowAttention(Mixer):
     """Self-attention among the tokens of a window, with a bias by their offset (equation 4)."""
 
     def __init__(
@@ -223,6 +209,10 @@ class WindowAttention(WindowMixer):
         places = bias.shape[-1]
         q, k, v = (fold_heads(t, places, self.num_heads) for t in self.qkv(x).chunk(3, -1))
         return self.drop(self.proj(merge_heads(self.attend(q, k, v, bias)).reshape(x.shape)))
+
+    def layout(self, x: Tensor, grid: Grid) -> Layout:
+        """Return where queries and keys lie: those of each window, padding among them."""
+        return self.windows(x, grid).layout(grid, prod(self.windows.window))
 
 
 def two_by_two(x: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tensor, "b m e"], Grid]:

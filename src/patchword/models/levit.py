@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import accumulate, count, pairwise
+from itertools import accumulate, chain, count, pairwise
 from math import prod
 from typing import Literal
 
@@ -134,7 +134,7 @@ def timm_format(name: str, view: View) -> Format:
     )
     return Format(
         name,
-        *normed({"stem.conv{#+1}": "stem.convs.#"}, "linear", "bn"),
+        *normed({"stem.conv{#+1}": "stem.convs.{2#}"}, "linear", "bn"),
         *modules({"head.bn": "norms.label", "head_dist.bn": "norms.distillation"}),
         head=modules({"head.linear": "head.label", "head_dist.linear": "head.distillation"}),
         placed=lambda config: [
@@ -172,7 +172,7 @@ def transformers_rules(config: LeViTConfig) -> Rules:
 def authors_format(name: str, make: Callable[..., Rules], norms: Rules, *, head: Rules) -> Format:
     """Return the authors' names, where a branch is `m`; `make` is of rules about linear maps."""
     linear = {
-        "patch_embed.{2#}": "stem.convs.#",
+        "patch_embed.#": "stem.convs.#",
         "blocks.{2#}.m.qkv": "blocks.#.attn.branch.qkv",
         "blocks.{2#}.m.proj.1": "blocks.#.attn.branch.proj",
         "blocks.{2#}.kv": "blocks.#.shrink.kv",
@@ -204,7 +204,8 @@ FORMATS = (
     Format(
         "transformers",
         *normed(
-            {"patch_embeddings.embedding_layer_{#+1}": "stem.convs.#"}, "convolution", "batch_norm"
+            {"patch_embeddings.embedding_layer_{#+1}": "stem.convs.{2#}"},
+            *("convolution", "batch_norm"),
         ),
         head=modules(
             {
@@ -360,19 +361,16 @@ class Stem(nn.Module):
         super().__init__()
         c = self.config = config
         widths = [c.in_chans, *(c.embed_dim[0] >> i for i in reversed(range(c.stem)))]
-        self.convs = nn.ModuleList(
+        first, *others = (
             Normed(nn.Conv2d(dim, wider, 3, stride=2, padding=1, bias=False))
             for dim, wider in pairwise(widths)
         )
-        self.act = ACTS[c.act]()
+        self.convs = nn.Sequential(first, *chain(*((ACTS[c.act](), conv) for conv in others)))
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Return the cells, row by row."""
         admit(images, self.config.in_chans, self.config.image_size)
-        x = images
-        for i, conv in enumerate(self.convs):
-            x = conv(self.act(x) if i else x)
-        return to_tokens(x)
+        return to_tokens(self.convs(images))
 
 
 class LeViT(Backbone):

@@ -9,6 +9,7 @@ Departures grids that windows do not tile are padded by timm's rules, where the 
 
 import math
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -23,10 +24,12 @@ from patchword.layers import (
     Attend,
     Grid,
     KeylessLinear,
+    Layout,
+    Mixer,
     Mlp,
+    Piecewise,
     Standing,
     StochasticDepth,
-    WindowMixer,
     Windows,
     by_index,
     fold_heads,
@@ -211,7 +214,7 @@ class LogBias(Standing):
         return by_index(table, self.index)
 
 
-class CosineAttention(WindowMixer):
+class CosineAttention(Mixer):
     """Attention inside windows by the cosines of queries and keys, times a scale per head."""
 
     def __init__(
@@ -238,8 +241,12 @@ class CosineAttention(WindowMixer):
         mixed = self.attend(q, F.normalize(k, dim=-1), v, bias)
         return self.drop(self.proj(merge_heads(mixed).reshape(x.shape)))
 
+    def layout(self, x: Tensor, grid: Grid) -> Layout:
+        """Return where queries and keys lie: those of each window, padding among them."""
+        return self.windows(x, grid).layout(grid, prod(self.windows.window))
 
-class PostNormBlock(nn.Module):
+
+class PostNormBlock(Piecewise):
     """x + norm(attn(x)), then x + norm(mlp(x)); the norms start at 0 (section 3.2)."""
 
     def __init__(
