@@ -6,6 +6,7 @@ the other network against itself, which is what a difference of nothing looks li
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import sys
@@ -24,7 +25,7 @@ from tests.parity.peer import varied
 
 ROUNDS = 7
 SECONDS = 0.6  # of one block of calls
-FINALISTS, FINALS = 3, 2  # of the ways: so many are timed so many times more, turn by turn
+FINALISTS, FINALS = 3, 3  # of each side's ways: so many are timed so many times more
 HOPELESS = 5  # a first answer that takes so many times the fastest way's: not tried further
 RIGHT = {"fp32": 1e-4, "bf16": 5e-2, "bf16 whole": 5e-2}  # largest error, by the largest output
 RATES = {"p", "drop_prob", "rate"}  # of dropout and stochastic depth, by ours and the peers' names
@@ -122,7 +123,7 @@ def seconds(side, at_least=SECONDS):
 
 
 def fastest(forms, batch, wanted, *, train, compiled):
-    """Return the fastest way of running a network whose outputs are right.
+    """Return the fastest ways of running a network whose outputs are right, as sides.
 
     Args:
         forms: the network by the form that it is in; "" is the plain one.
@@ -145,13 +146,23 @@ def fastest(forms, batch, wanted, *, train, compiled):
         side = right[0][1]
         way = replace(side.way, compiled=True)
         right += filter(None, [trial(side.plain, way, batch, wanted, train=train)])
-    for _ in range(FINALS if len(right) > 1 else 0):  # one block of calls may have been disturbed
-        right = [(min(best, seconds(side)), side) for best, side in right]
-    return min(right, key=first)[1] if right else None
+    return [side for _, side in right]
 
 
 def first(found):
     return found[0]
+
+
+def chosen(*teams):
+    """Return the fastest side of each team, all of them timed turn by turn.
+
+    What a way takes depends on what ran before it: on the memory that was freed, above all.
+    """
+    spent = {id(side): [] for team in teams for side in team}
+    for _ in range(FINALS):
+        for side in itertools.chain(*teams):
+            spent[id(side)].append(seconds(side))
+    return [min(team, key=lambda side: median(spent[id(side)])) for team in teams]
 
 
 def trial(model, way, batch, wanted, *, train, within=math.inf):
@@ -206,10 +217,10 @@ def raced(ours, theirs, config, given):
     wanted = Side(ours, Way("fp32", False), batch, train=False).answer()
     kinds = {"train": train, "compiled": given.compile}
     forms = {"": ours} if train else {"": ours, "packed": for_inference(copy.deepcopy(ours))}
-    mine = fastest(forms, batch, wanted, **kinds)
-    other = fastest(theirs, batch, wanted, **kinds)
-    if mine is None or other is None:
-        sys.exit(f"{'theirs' if mine else 'ours'} is right in none of its configurations")
+    teams = [fastest(own, batch, wanted, **kinds) for own in (forms, theirs)]
+    if not all(teams):
+        sys.exit(f"{'theirs' if teams[0] else 'ours'} is right in none of its configurations")
+    mine, other = chosen(*teams)
     twin = Side(other.plain, other.way, batch, train=train)
     twin.call()
     ratios, same = duel(mine, other, twin, rounds)
