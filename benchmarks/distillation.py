@@ -34,7 +34,7 @@ TRIAL = {"minutes": 3}  # of each size of patches
 HELD = 0.1  # share of the training pictures that choose
 TUNING = 5  # steps of a training over those of its fine-tuning
 METHODS = ("none", "soft", "hard", "token", "token, transformer")
-RATES = (2e-3, 5e-3, 1e-2)
+RATES = (1e-3, 2e-3, 5e-3, 1e-2)
 TUNING_RATES = (3e-4, 1e-3, 3e-3)
 MIXED = ("mixing.mixup=0.2", "mixing.cutmix=1.0", "smoothing=0.1")
 SOFT = ((0.1, 3), (0.5, 3), (0.9, 3), (0.5, 1))  # lambda, tau; the first are the paper's
