@@ -25,10 +25,8 @@ from patchword.layers import for_inference
 from patchword.training.origin import processor
 from tests.parity.peer import CLASSES, varied
 
-PARTS = (
-    *("pointwise", "mkldnn_convolution", "convolution_backward"),
-    *("bmm", "addmm", "aten::mm"),
-)
+CONVOLUTIONS = ("mkldnn_convolution", "convolution_backward")
+PARTS = ("pointwise", *CONVOLUTIONS, "bmm", "addmm", "aten::mm")
 CALLS, BATCH = 5, 8
 
 

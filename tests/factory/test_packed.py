@@ -25,6 +25,7 @@ from patchword.layers import (
     packed,
     pieces,
 )
+from patchword.layers.inference import ending
 from patchword.layers.packed import (
     ACTS,
     PackedConv,
@@ -35,6 +36,7 @@ from patchword.layers.packed import (
 from patchword.models.pvtv2 import ConvMlp
 from patchword.models.resnet import basic
 from patchword.models.senet import SENetConfig, excited
+from patchword.models.tnt import SqueezedMlp
 from patchword.models.xcit import ClassBlock, XCiTBlock, XCiTConfig
 from tests.contract.tiny import CONFIGS, images, made
 from tests.parity.compare import relative
@@ -155,6 +157,7 @@ def test_scales_of_branches_go_into_their_last_maps():
         found = ready(x, (3, 3)) if left else ready(x[:, 1:], (3, 3))
         assert relative(found, wanted) < 1e-12
         assert sum(isinstance(part, LayerScale) for part in ready.modules()) == left
+    assert ending(SqueezedMlp(32, 64)) is None
 
 
 def test_an_mlp_takes_large_batches_in_pieces(monkeypatch):
@@ -164,6 +167,7 @@ def test_an_mlp_takes_large_batches_in_pieces(monkeypatch):
         wanted = ready(x)
     asked = Mock(wraps=ready.own.forward)
     ready.own.forward = asked
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(pieces, "CACHE", 2 * 5 * 64 * 4)  # bytes of two images' hidden numbers
     with torch.no_grad():
         assert relative(ready(x), wanted) < 1e-6

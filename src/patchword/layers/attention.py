@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from patchword.layers.answering import answering
 from patchword.layers.grid import Grid
 from patchword.layers.layout import TokenMixer
 from patchword.layers.normed import Foldable
@@ -154,8 +155,7 @@ class Attend(Operator):
 
 def unshifting(x: Tensor) -> bool:
     """Return whether exponentials are to be tried as they are: in inference, in bfloat16."""
-    learning = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    return x.dtype == torch.bfloat16 and not learning
+    return x.dtype == torch.bfloat16 and answering(x)
 
 
 def within(total: Tensor) -> bool:

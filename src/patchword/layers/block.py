@@ -28,7 +28,7 @@ class Activated(Piecewise):
     Attributes:
         activated: the name of that map.
         act: the activation.
-        fc2: the map that reads it, which is the last.
+        fc2: the map that reads what comes of it.
     """
 
     activated: ClassVar[str]

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.layers.answering import answering
+
 SMALL = 1024  # cells, below which torch takes a map with channels last group by group
 NARROW = 16  # channels of a group, below which it then takes them one by one
 
@@ -24,18 +26,16 @@ class GroupNorm(nn.GroupNorm):
 
     def slow(self, x: Tensor) -> bool:
         """Return whether torch's own kernel is."""
-        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return False
         last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
         small = x.numel() and x.shape[2:].numel() < SMALL and not x.is_contiguous()
         narrow = self.num_channels < NARROW * self.num_groups
         exact = x.dtype in (torch.float32, torch.bfloat16)
-        return bool(last and small and narrow and exact and self.affine)
+        return bool(answering(x) and last and small and narrow and exact and self.affine)
 
     def image(self, x: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 c h w"]:
         """Normalise one image."""
-        unused = torch.zeros(2, self.num_channels)  # running means and variances
-        mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
+        running = x.new_zeros(2, self.num_channels, dtype=torch.float32)  # wanted, and not used
+        mean, variance = torch.batch_norm_update_stats(x, *running, momentum=0.0)
         means, variances = (t.view(self.num_groups, -1) for t in (mean, variance))
         middle = means.mean(1, keepdim=True)
         spread = variances.mean(1, keepdim=True) + (means - middle).square().mean(1, keepdim=True)

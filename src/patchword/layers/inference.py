@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchword.layers.block import Activated, Branching, LayerScale, QuickGELU
+from patchword.layers.answering import answering
+from patchword.layers.block import Activated, Branching, LayerScale, Mlp, QuickGELU
 from patchword.layers.normed import fold
 from patchword.layers.packed import ACTS, KeptAnswer, PackedConv, PackedResidual, StandIn, packed
 from patchword.layers.pieces import Piecewise, count_pieces
@@ -62,8 +63,8 @@ class InPieces(StandIn):
 
     def forward(self, x: Float[Tensor, "b ..."], *given: object) -> Float[Tensor, "b ..."]:
         """Answer for a batch, whatever else is given being for all of it."""
-        plain = x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        pieces = 1 if plain else count_pieces(len(x), self.own.held(x) * x.element_size())
+        taken = self.own.held(x) * x.element_size()
+        pieces = count_pieces(len(x), taken) if answering(x) else 1
         if pieces == 1:
             return self.own(x, *given)
         return torch.cat([self.own(piece, *given) for piece in x.chunk(pieces)])
@@ -85,7 +86,7 @@ def ending(branch: nn.Module) -> nn.Linear | nn.Conv2d | None:
     """Return the map in which a branch ends; None if that is another kind of module."""
     if isinstance(branch, nn.Sequential):
         return ending(branch[-1])
-    if isinstance(branch, Activated):
+    if type(branch) is Mlp:  # one that is made of it may do more
         return branch.fc2
     last = getattr(branch, "proj", branch)  # as the last map of attention is called
     return last if isinstance(last, nn.Linear | nn.Conv2d) else None

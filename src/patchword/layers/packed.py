@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.layers.answering import answering
+
 T = TypeVar("T")
 Packed = tuple[Tensor, Tensor | None]
 """A weight as a product reads it, and a bias."""
@@ -204,9 +206,7 @@ class PackedResidual(nn.Module):
 
 def dtype_of(input: Tensor, weight: Tensor) -> torch.dtype | None:
     """Return the type in which a packed map is to compute; None where a plain one is to."""
-    if input.device.type != "cpu" or torch.is_grad_enabled() or not input.numel():
-        return None
-    if torch.compiler.is_compiling() or input.dtype == torch.float64:
+    if not answering(input) or not input.numel() or input.dtype == torch.float64:
         return None
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")

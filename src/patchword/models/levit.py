@@ -205,7 +205,8 @@ FORMATS = (
         "transformers",
         *normed(
             {"patch_embeddings.embedding_layer_{#+1}": "stem.convs.{2#}"},
-            *("convolution", "batch_norm"),
+            "convolution",
+            "batch_norm",
         ),
         head=modules(
             {
