@@ -1,4 +1,4 @@
-"""`python -m tests.contract.graphs [NAME ...]`: tiny networks in one graph, and as programs.
+"""`python -m tests.contract.graphs compiled|exported NAME ...`: tiny networks as graphs.
 
 A process of its own, as the tests' checks of shapes would be traced with the networks.
 """
@@ -25,8 +25,19 @@ class Whole(nn.Module):
         return self.model.read(pooled), taps
 
 
-def main(names: list[str]) -> None:
-    """Compile and export each; a graph break or another answer raises."""
+def compiled(whole, batch):
+    """Return it in one graph; a break of the graph raises."""
+    torch._dynamo.reset()
+    return torch.compile(whole, backend="eager", fullgraph=True)
+
+
+def exported(whole, batch):
+    """Return it as a program."""
+    return torch.export.export(whole, (batch,)).module()
+
+
+def main(form: str, *names: str) -> None:
+    """Compile or export each; another answer than the network's raises."""
     for name in names:
         config = CONFIGS[name]
         backbone = made(shallow(config))
@@ -36,13 +47,9 @@ def main(names: list[str]) -> None:
                 nn.init.normal_(part.weight)
         batch, levels = images(config), (*backbone.pyramid(), "final")
         whole = Whole(model, levels)
-        wanted = whole(batch)
-        torch._dynamo.reset()
-        found = torch.compile(whole, backend="eager", fullgraph=True)(batch)
-        torch.testing.assert_close(found, wanted)
-        program = torch.export.export(whole, (batch,)).module()
-        torch.testing.assert_close(program(batch), wanted)
-        print(f"{name}: one graph, exported", flush=True)
+        graph = {"compiled": compiled, "exported": exported}[form](whole, batch)
+        torch.testing.assert_close(graph(batch), whole(batch))
+        print(f"{name}: {form}", flush=True)
 
 
 def shallow(config):
@@ -53,4 +60,4 @@ def shallow(config):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [*CONFIGS])
+    main(*sys.argv[1:])

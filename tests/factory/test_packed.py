@@ -62,17 +62,19 @@ def test_every_network_answers_as_before(name, monkeypatch):
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight)
     ready, batch = for_inference(copy.deepcopy(plain)), images(config, count=24)
-    wanted = plain(batch)
-    for given in (batch, batch.contiguous(memory_format=LAST)):
+    few = batch[:6]
+    wanted = plain(few)
+    for given in (few, few.contiguous(memory_format=LAST)):
         assert relative(ready(given), wanted) < 1e-5
+    wanted = plain(batch)
     with torch.autocast("cpu", torch.bfloat16):
         cast, found = [f(batch) for f in (plain, fold(copy.deepcopy(plain)))], ready(batch)
     assert found.dtype == cast[0].dtype
     assert (found - wanted).norm() < 1.5 * max((y - wanted).norm() for y in cast)
     monkeypatch.setattr(pieces, "CACHE", 1 << 12)  # bytes, as if all that is held were large
-    assert relative(ready(batch), wanted) < 1e-5
+    assert relative(ready(few), wanted[:6]) < 1e-5
     with torch.autocast("cpu", torch.bfloat16):
-        assert relative(ready(batch), found) < 3e-2
+        assert relative(ready(few), found[:6]) < 3e-2
 
 
 MADE = [nn.GELU(), nn.GELU("tanh"), nn.Hardswish(), nn.ReLU(), nn.SiLU()]
