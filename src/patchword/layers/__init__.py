@@ -18,6 +18,8 @@ from patchword.layers.depth import StochasticDepth as StochasticDepth
 from patchword.layers.depth import depth_masks as depth_masks
 from patchword.layers.depth import dropping as dropping
 from patchword.layers.depth import ramp as ramp
+from patchword.layers.depthwise import StridedDepthwise as StridedDepthwise
+from patchword.layers.depthwise import strided_depthwise as strided_depthwise
 from patchword.layers.grid import Grid as Grid
 from patchword.layers.grid import admit as admit
 from patchword.layers.grid import strided as strided

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchword.layers.answering import answering
+from patchword.layers.depthwise import StridedDepthwise
 
 T = TypeVar("T")
 Packed = tuple[Tensor, Tensor | None]
@@ -35,11 +36,9 @@ def packed(module: nn.Module, act: nn.Module | None = None) -> nn.Module:
     """Return a map that packs its weights, an activation after it; any other module as it is."""
     if type(module) is nn.Linear:
         return PackedLinear(module, act)
-    if type(module) is nn.Conv2d and (module.padding_mode, type(module.padding)) == (
-        "zeros",
-        tuple,
-    ):
-        return PackedConv(module, act)
+    if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, StridedDepthwise):
+        simple = module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+        return PackedConv(module, act) if simple else module
     return module
 
 

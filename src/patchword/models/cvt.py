@@ -31,6 +31,7 @@ from patchword.layers import (
     Normed,
     QuickGELU,
     Stage,
+    StridedDepthwise,
     admit,
     in_depth,
     merge_heads,
@@ -201,7 +202,7 @@ CONFIGS = (
 
 def near(dim: int, stride: int) -> Normed:
     """Make what queries, keys or values are projected from: each cell with its neighbours (3.2)."""
-    return Normed(nn.Conv2d(dim, dim, 3, stride, padding=1, groups=dim, bias=False))
+    return Normed(StridedDepthwise(dim, dim, 3, stride, bias=False))
 
 
 class ConvAttention(Mixer):

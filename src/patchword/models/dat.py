@@ -30,6 +30,7 @@ from patchword.layers import (
     Mixer,
     Mlp,
     OffsetTable,
+    StridedDepthwise,
     WindowAttention,
     Windows,
     admit,
@@ -39,6 +40,7 @@ from patchword.layers import (
     relative_index,
     sample,
     split_heads,
+    strided_depthwise,
     through,
     to_map,
     to_tokens,
@@ -180,7 +182,7 @@ class Points(nn.Module):
         c, i = config, stage
         self.groups, self.reach = c.num_groups[i], c.offset_range[i]
         dim, kernel = c.embed_dim[i] // self.groups, c.kernel_size[i]
-        self.conv = nn.Conv2d(dim, dim, kernel, c.stride[i], padding=kernel // 2, groups=dim)
+        self.conv = StridedDepthwise(dim, dim, kernel, c.stride[i])
         self.norm = nn.LayerNorm(dim)
         self.proj = nn.Linear(dim, 2, bias=False)
 
@@ -190,7 +192,7 @@ class Points(nn.Module):
         assert conv.bias is not None
         weight, bias = conv.weight.repeat(groups, 1, 1, 1), conv.bias.repeat(groups)
         maps = to_map(q, grid)
-        x = F.conv2d(maps, weight, bias, conv.stride, conv.padding, groups=maps.shape[1])
+        x = strided_depthwise(maps, weight, bias, conv.stride[0])
         x = x.permute(0, 2, 3, 1).unflatten(3, (groups, -1))  # b rows columns g c
         offset = self.proj(F.gelu(self.norm(x))).permute(0, 3, 1, 2, 4)
         offset = offset.to(torch.promote_types(q.dtype, torch.float32))  # bf16 is off by cells

@@ -21,7 +21,18 @@ from patchword.claim import Claim
 from patchword.data.frame import Frame
 from patchword.errors import ShapeError
 from patchword.features import Backbone, Features, Level, Trace
-from patchword.layers import Attention, Block, Fitted, Grid, Mlp, Position, admit, to_map, to_tokens
+from patchword.layers import (
+    Attention,
+    Block,
+    Fitted,
+    Grid,
+    Mlp,
+    Position,
+    StridedDepthwise,
+    admit,
+    to_map,
+    to_tokens,
+)
 from patchword.layers.position import resample
 from patchword.weights import Format, Rule
 
@@ -172,7 +183,7 @@ class Pool(nn.Module):
 
     def __init__(self, dim: int, wider: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(dim, wider, 3, stride=2, padding=1, groups=dim)
+        self.conv = StridedDepthwise(dim, wider, 3, stride=2)
         self.fc = nn.Linear(dim, wider)
 
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tensor, "b m e"], Grid]:
