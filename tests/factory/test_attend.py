@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from patchword.layers import Attend
-from patchword.layers.attention import unshifted
+from patchword.layers.attention import softmax, unshifted
 from tests.parity.compare import relative
 
 
@@ -103,3 +103,17 @@ def test_training_and_programs_shift(attend, monkeypatch):
     assert q.grad is not None
     with torch.no_grad():
         torch.export.export(attend, (q.detach(), k, v, bias))
+
+
+def test_rows_of_few_keys_are_shared_out_in_single_precision(attend):
+    q, k, v, bias = inputs()
+    scores = attend.scores(q, k, bias).requires_grad_()
+    found = softmax(scores)
+    g = torch.randn_like(found)
+    slope = torch.autograd.grad(found, scores, g)[0]
+    single = scores.detach().float().requires_grad_()
+    wanted = single.softmax(-1)
+    assert torch.equal(found, wanted.bfloat16())
+    exact = torch.autograd.grad(wanted, single, g.float())[0]
+    assert torch.equal(slope, exact.bfloat16())
+    assert torch.equal(attend.weights(q, k, v, bias), found)

@@ -44,6 +44,7 @@ class Operator(nn.Module):
 
 FEW = 1024  # keys, up to which a map of weights is no burden to memory
 NARROW = 16  # channels of values, below which it pays to have each row's total beside all of them
+SHORT = range(16, 32)  # keys, to which torch's softmax takes four times as long in bfloat16
 SURE = (1e-20, 1e20)  # a sum of exponentials between them has lost none that counts
 
 
@@ -129,7 +130,7 @@ class Attend(Operator):
         bias: Float[Tensor, "..."] | Bool[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "b h n m"]:
         """Work the softmax out."""
-        weights = self.scores(q, k, bias).softmax(-1)
+        weights = softmax(self.scores(q, k, bias))
         if bias is None or bias.dtype != torch.bool:
             return weights
         return weights.masked_fill(~bias, 0)  # where a query may attend to nothing
@@ -151,6 +152,13 @@ class Attend(Operator):
             return scores.masked_fill(~bias, -torch.inf)
         scores += bias.to(scores.dtype)
         return scores
+
+
+def softmax(scores: Float[Tensor, "b h n m"]) -> Float[Tensor, "b h n m"]:
+    """Return shares of the keys; of few in single precision, which vectors of 16 numbers fit."""
+    if scores.dtype == torch.bfloat16 and scores.shape[-1] in SHORT:
+        return scores.softmax(-1, dtype=torch.float32).bfloat16()
+    return scores.softmax(-1)
 
 
 def unshifting(x: Tensor) -> bool:
