@@ -18,6 +18,7 @@ from statistics import geometric_mean, median
 
 import torch
 
+from patchword import memory
 from patchword.layers import for_inference
 from patchword.training.origin import processor
 from tests.parity.compare import relative
@@ -233,13 +234,14 @@ def raced(ours, theirs, config, given):
         "same": [same[0], same[-1]],
         "ours": str(mine.way),
         "theirs": str(other.way),
-        "on": f"{time.strftime('%Y-%m-%d')}, {processor()}, {threads()}, torch {torch.__version__}",
+        "on": f"{time.strftime('%Y-%m-%d')}, {circumstances()}",
     }
 
 
-def threads():
+def circumstances():
     count = torch.get_num_threads()
-    return f"{count} thread{'s' * (count > 1)}"
+    threads = f"{count} thread{'s' * (count > 1)}"
+    return f"{processor()}, {threads}, freed memory kept, torch {torch.__version__}"
 
 
 def asked(doc, batch=8):
@@ -264,11 +266,12 @@ def run(race, models, path, given):
         given: what `asked` has read.
     """
     torch.manual_seed(0)
-    for name in [n for n in models if fnmatchcase(n, given.only)]:
-        for row in race(name, models[name], given):
-            print(told(row), flush=True)
-            if not given.dry:
-                keep(row, path)
+    with memory.kept():  # for either side, as patchword's verbs do: pages made anew are only noise
+        for name in [n for n in models if fnmatchcase(n, given.only)]:
+            for row in race(name, models[name], given):
+                print(told(row), flush=True)
+                if not given.dry:
+                    keep(row, path)
 
 
 def keep(row, path):
