@@ -25,8 +25,7 @@ from patchword.layers import for_inference
 from patchword.training.origin import processor
 from tests.parity.peer import CLASSES, varied
 
-CONVOLUTIONS = ("mkldnn_convolution", "convolution_backward")
-PARTS = ("pointwise", *CONVOLUTIONS, "bmm", "addmm", "aten::mm")
+PARTS = ("pointwise", "mkldnn_convolution", "convolution_backward", "bmm", "addmm", "aten::mm")
 CALLS, BATCH = 5, 8
 
 
