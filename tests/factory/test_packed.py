@@ -14,7 +14,6 @@ from patchword.heads.classify import classifier
 from patchword.layers import (
     Attention,
     Block,
-    GroupNorm,
     LayerScale,
     Mlp,
     OffsetBias,
@@ -178,30 +177,6 @@ def test_an_mlp_takes_large_batches_in_pieces(monkeypatch):
         assert asked.call_count == 4
     ready(x)
     assert asked.call_count == 5
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_groups_of_small_maps_are_normed_as_torch_norms_them(dtype):
-    torch.manual_seed(0)
-    mine = GroupNorm(8, 64)
-    nn.init.normal_(mine.weight)
-    nn.init.normal_(mine.bias)
-    mine = mine.to(dtype)
-    for centre in (0.0, 20.0):
-        x = (torch.randn(3, 64, 7, 5) + centre).to(dtype).contiguous(memory_format=LAST)
-        wanted = copy.deepcopy(mine).double()(x.double())
-        worst = relative(nn.GroupNorm.forward(mine, x).double(), wanted)
-        found = mine(x)
-        assert mine.slow(x) and found.is_contiguous(memory_format=LAST)
-        assert relative(found.double(), wanted) <= 1.5 * worst + 1e-6
-    wide, plain, large = (
-        torch.randn(2, 256, 7, 5),
-        torch.randn(2, 64, 7, 5),
-        torch.randn(2, 64, 32, 32),
-    )
-    assert not GroupNorm(8, 256).slow(wide.contiguous(memory_format=LAST))
-    assert not mine.slow(plain) and not mine.slow(large.contiguous(memory_format=LAST))
 
 
 def test_what_stands_still_is_asked_once():
