@@ -7,6 +7,7 @@ from scipy.stats import t
 NAMES = {
     "none": "no teacher",
     "soft": "soft",
+    "soft, as written": "soft, lambda 0.1 and tau 3",
     "hard": "hard",
     "token": "hard, with token",
     "token, transformer": "hard, with token, from a transformer",
@@ -14,7 +15,8 @@ NAMES = {
 QUESTIONS = (  # in the paper's order: the first of each is the better one there
     ("soft", "none", "a teacher's soft answers help"),
     ("hard", "none", "a teacher's hard answers help"),
-    ("hard", "soft", "hard answers teach more than soft ones"),
+    ("hard", "soft, as written", "hard answers teach more than the paper's soft ones"),
+    ("hard", "soft", "hard answers teach more than soft ones, each with the settings chosen here"),
     ("token", "hard", "a token of its own makes more of hard answers"),
     ("token", "none", "the whole method helps"),
     ("token", "token, transformer", "a convnet teaches more than a transformer"),
