@@ -43,7 +43,7 @@ class Course:
     """One of the trainings, an epoch at a time."""
 
     def __init__(self, chosen, settings):
-        self.state, self.plan = make_state(chosen.card, settings), make_plan(settings)
+        self.state, self.plan = make_state(chosen, settings), make_plan(settings)
         self.batches = make_feed(chosen, settings)(0)
         self.settings, self.answers, self.seconds = settings, [], []
 
