@@ -85,7 +85,7 @@ def same(answers, loop):
     return f"{int(equal.sum()):,} of {len(equal):,}"
 
 
-def main():
+def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data")
     parser.add_argument("--teacher", required=True)
@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/teacher"))
     parser.add_argument("--page", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     request = Request(
         data=given.data,
         model=given.model,

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchword.layers.answering import learning_reduced
+
 
 def strided_depthwise(
     x: Float[Tensor, "b c h w"],
@@ -23,14 +25,6 @@ def strided_depthwise(
     with torch.autocast("cpu", enabled=False):
         bias = None if bias is None else bias.float()
         return F.conv2d(x.float(), weight.float(), bias, **how).bfloat16()
-
-
-def learning_reduced(x: Tensor) -> bool:
-    """Return whether gradients are asked for, on a CPU and in bfloat16."""
-    if x.device.type != "cpu" or not torch.is_grad_enabled():
-        return False
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return dtype == torch.bfloat16
 
 
 class StridedDepthwise(nn.Conv2d):

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchword.layers.answering import answering
-from patchword.layers.depthwise import learning_reduced
+from patchword.layers.answering import answering, learning_reduced
 
 SMALL = 1024  # cells, below which torch takes a map with channels last group by group
 NARROW = 16  # channels of a group, below which it then takes them one by one
@@ -40,8 +39,9 @@ class GroupNorm(nn.GroupNorm):
             return False
         if answering(x):
             return self.small(x) and x.dtype in (torch.float32, torch.bfloat16)
-        busy = x[0].numel() >= BUSY and not torch.compiler.is_compiling()
-        return busy and x.dtype == torch.bfloat16 and learning_reduced(x)
+        if torch.compiler.is_compiling() or x.dtype != torch.bfloat16:
+            return False
+        return learning_reduced(x) and x[0].numel() >= BUSY
 
     def small(self, x: Float[Tensor, "b c h w"]) -> bool:
         """Return whether torch's own kernel is slow to measure the groups, too."""
