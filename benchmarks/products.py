@@ -6,7 +6,7 @@ For each model of zoo.py, forward in the form for inference and in bf16 whole, o
 training under autocast, torch's profiler is asked how much of the time goes to products: oneDNN's
 matrix products and convolutions, which both sides of a race call, with the activations and sums
 that ours take along. Were all else free, a model's ratio could grow by 1 over that share and no
-further.
+further. As in a race, freed memory is kept: pages made anew would count as products.
 Rows gather in benchmarks/products.json, and `python -m benchmarks.zoo --page` draws them.
 """
 
@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.duel import Side, Way, keep, seconds
 from benchmarks.zoo import MODELS, PRODUCTS
-from patchword import models
+from patchword import memory, models
 from patchword.heads.classify import classifier
 from patchword.layers import for_inference
 from patchword.training.origin import processor
@@ -54,7 +54,8 @@ def main():
     parser.add_argument("--mode", choices=("forward", "step"), default="forward")
     given = parser.parse_args()
     for name in [n for n in MODELS if fnmatchcase(n, given.only)]:
-        row = measured(name, MODELS[name], given.mode)
+        with memory.kept():
+            row = measured(name, MODELS[name], given.mode)
         print(f"{name:36} {row['ms']:6.0f} ms {row['share']:.0%}", flush=True)
         keep(row, PRODUCTS)
 
