@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
+from benchmarks import sampling
 from benchmarks.duel import COLUMNS, ROUNDS, asked, kept, line, means, raced, run
 from benchmarks.zoo import measured
 from patchword import heads, models
@@ -33,7 +34,7 @@ from tests.heads import packaged, sets
 from tests.heads.made import filled
 from tests.heads.peer import steady
 from tests.heads.whole import makers, pair
-from tests.parity.peer import perturbed
+from tests.parity.peer import perturbed, varied
 
 KEPT = Path(__file__).with_name("dense.json")
 PAGE = Path(__file__).parents[1] / "docs" / "speed-dense.md"
@@ -68,6 +69,13 @@ matching and losses. {about}
 
 Axial-DeepLab, MaX-DeepLab, Segmenter, SETR and Sparse R-CNN have no packaged peer, and the DPT of
 segmentation_models_pytorch is another network: it refines the coarsest map once more.
+
+"""
+PARTS = """
+## Deformable attention by itself
+
+One reading of four maps, by every one of their cells as in the encoder or by 300 queries as in the
+decoder, for images of two sizes; no part of the means above.
 
 """
 
@@ -150,7 +158,7 @@ def race(name, change, given):
         peer = make(configs, heads.config(name).num_classes)
         ours, theirs = opponents(peer, given.batch)
         facts = {"model": name, "changed": change, "peer": label}
-        yield facts | raced(ours, {"": theirs}, configs[0], given)
+        yield facts | raced(ours, {"": theirs}, varied(configs[0], given.batch), given)
 
 
 def settled(name, change):
@@ -222,7 +230,10 @@ def page():
     """Draw docs/speed-dense.md from the rows that were kept."""
     rows = kept(KEPT)
     head = HEAD.format(rounds=ROUNDS, about=measured(rows))
-    PAGE.write_text("".join([head, COLUMNS, *map(line, rows), *means(rows)]), encoding="utf-8")
+    whole = [row for row in rows if row["model"] in MODELS]
+    parts = [row for row in rows if row["model"] in sampling.SHAPES]
+    text = [head, COLUMNS, *map(line, whole), *means(whole), PARTS, COLUMNS, *map(line, parts)]
+    PAGE.write_text("".join(text), encoding="utf-8")
 
 
 def main():
@@ -230,6 +241,7 @@ def main():
     if given.page:
         return page()
     run(race, MODELS, KEPT, given)
+    run(sampling.race, sampling.SHAPES, KEPT, given)
 
 
 if __name__ == "__main__":

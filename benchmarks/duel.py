@@ -22,7 +22,6 @@ from patchword import memory
 from patchword.layers import for_inference
 from patchword.training.origin import processor
 from tests.parity.compare import relative
-from tests.parity.peer import varied
 
 ROUNDS = 7
 SECONDS = 0.6  # of one block of calls
@@ -203,16 +202,16 @@ def duel(ours, theirs, twin, rounds):
     return sorted(ratios), sorted(same)
 
 
-def raced(ours, theirs, config, given):
+def raced(ours, theirs, batch, given):
     """Time the best of ours against the best of theirs; return what came out, as part of a row.
 
     Args:
         ours: a network.
         theirs: the other, by the form that it is in; "" is the plain one.
-        config: of ours.
+        batch: of images.
         given: what `asked` has read: mode, compile, batch, dry.
     """
-    batch, train, rounds = varied(config, given.batch), given.mode == "step", ROUNDS
+    train, rounds = given.mode == "step", ROUNDS
     if given.dry:
         rounds = 1
     wanted = Side(ours, Way("fp32", False), batch, train=False).answer()

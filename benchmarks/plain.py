@@ -20,7 +20,7 @@ from benchmarks.duel import asked, raced, run
 from patchword import models
 from patchword.heads.classify import classifier
 from patchword.layers import for_inference
-from tests.parity.peer import CLASSES, Peer, perturbed, settled
+from tests.parity.peer import CLASSES, Peer, perturbed, settled, varied
 from tests.parity.theirs import TABLES, swapped
 
 SMALLER = {"image_size": (128, 128)}  # where unfolded windows would not fit into memory
@@ -60,7 +60,8 @@ def race(name, change, given):
     forms = {"": theirs}
     if given.mode == "forward":
         forms["packed"] = for_inference(copy.deepcopy(theirs))
-    yield {"model": name, "changed": change, "peer": peer} | raced(ours, forms, config, given)
+    batch = varied(config, given.batch)
+    yield {"model": name, "changed": change, "peer": peer} | raced(ours, forms, batch, given)
 
 
 @torch.no_grad()

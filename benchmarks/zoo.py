@@ -24,7 +24,7 @@ from patchword.heads.classify import classifier
 from patchword.weights import fill
 from tests.families import FAMILIES
 from tests.parity.compare import format_of
-from tests.parity.peer import CLASSES, perturbed
+from tests.parity.peer import CLASSES, perturbed, varied
 
 MODELS = {  # of each family; the smallest that people use
     "beit_base_patch16_224": {"depth": 4},
@@ -96,7 +96,7 @@ def race(name, change, given):
         ours = classifier(config.build(), CLASSES).eval()
         fill(ours, format_of(name, peer.format).load(peer.model.state_dict(), config))
         facts = {"model": name, "changed": change, "peer": peer.label}
-        yield facts | raced(ours, forms, config, given)
+        yield facts | raced(ours, forms, varied(config, given.batch), given)
 
 
 def built(make, *, experimental):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from patchword.heads.deformable_attention import DeformableAttention, gathered, interpolated
+from patchword.heads.deformable_attention import DeformableAttention
+from patchword.heads.sampling import gathered, interpolated
 from patchword.heads.sparse_rcnn import level_of, regions_of
 
 GRIDS = ((5, 7), (3, 4), (1, 2))
@@ -42,6 +43,20 @@ def test_forms_are_equal_forward_and_backward(form, dtype, limit):
 
 def test_slopes_are_those_of_small_steps():
     torch.autograd.gradcheck(lambda *t: gathered(t[0], GRIDS, *t[1:]), drawn(torch.float64))
+
+
+def test_points_far_beyond_the_maps_are_read_as_nothing_and_learn_nothing():
+    values, points, weights = drawn()
+    far = (points + 7).detach().requires_grad_()
+    read, of_values, of_points, _ = slopes(gathered, values, far, weights)
+    assert not read.any() and not of_values.any() and not of_points.any()
+
+
+def test_second_gradients_are_refused():
+    values, points, weights = drawn()
+    read = gathered(values, GRIDS, points, weights)
+    with pytest.raises(RuntimeError, match="no second gradients"):
+        torch.autograd.grad(read.sum(), values, create_graph=True)
 
 
 def test_a_fresh_head_looks_its_own_way():

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from patchword.heads.deformable_attention import DeformableCross, gathered
+from patchword.heads.deformable_attention import DeformableCross
 from patchword.heads.deformable_detr import DeformableDETRConfig
 from patchword.heads.detr import DETRConfig
 from patchword.heads.queries import PlacedCross
+from patchword.heads.sampling import gathered
 from patchword.heads.sparse_rcnn import SparseRCNNConfig
 from patchword.inspection.queries import gathered as summed
 from patchword.inspection.queries import listening, looks, sampled

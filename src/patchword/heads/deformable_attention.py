@@ -4,19 +4,18 @@ Paper      Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End 
            ICLR 2021, arXiv:2010.04159, sections 4.1 and 4.2
 Reference  github.com/fundamentalvision/Deformable-DETR, models/ops; transformers'
            DeformableDetrMultiscaleDeformableAttention
-Departures none; its compiled operator is written out twice, whichever is the faster on a device
+Departures none; its compiled operator is written out in sampling.py
 """
 
-from collections.abc import Sequence
 from math import pi, prod
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from patchword.heads.queries import PlacedSelf, mlp
+from patchword.heads.sampling import gathered, interpolated
 from patchword.layers import Grid
 from patchword.layers.sequence import PostNorm
 
@@ -130,64 +129,6 @@ class DeformableCross(DeformableAttention):
 def exporting() -> bool:
     """Tell whether a graph is being made for elsewhere, where bags of rows may be unknown."""
     return torch.compiler.is_exporting()
-
-
-def interpolated(
-    values: Float[Tensor, "b m heads c"],
-    grids: Sequence[Grid],
-    points: Float[Tensor, "b n heads levels k 2"],
-    weights: Float[Tensor, "b n heads levels k"],
-) -> Float[Tensor, "b n d"]:
-    """Return weighted sums of maps at points, map by map by `grid_sample`.
-
-    Args:
-        values: of the maps' cells, one map after the other.
-        grids: of the maps.
-        points: x and y, from 0 to 1 across a map; beyond it all is 0.
-        weights: of the points.
-    """
-    b, n, heads = points.shape[:3]
-    where = (2 * points - 1).transpose(1, 2).flatten(0, 1)
-    shares = weights.to(values.dtype).transpose(1, 2).flatten(0, 1)[:, None]
-    total = values.new_zeros(b * heads, values.shape[-1], n)
-    for level, part in enumerate(values.split([prod(grid) for grid in grids], dim=1)):
-        cells = part.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, grids[level])
-        seen = F.grid_sample(cells, where[:, :, level], align_corners=False)
-        total = total + (seen * shares[:, :, :, level]).sum(-1)
-    return total.unflatten(0, (b, heads)).permute(0, 3, 1, 2).flatten(2)
-
-
-def gathered(
-    values: Float[Tensor, "b m heads c"],
-    grids: Sequence[Grid],
-    points: Float[Tensor, "b n heads levels k 2"],
-    weights: Float[Tensor, "b n heads levels k"],
-) -> Float[Tensor, "b n d"]:
-    """Return what `interpolated` does, as one sum over rows of a table: the cells about the points.
-
-    A head of a query is a bag of four cells per point, which are read where they lie and summed
-    without being stored in between.
-    """
-    b, n, heads = points.shape[:3]
-    sides = points.new_tensor([grid[::-1] for grid in grids])[:, None]
-    spots = points * sides - 0.5
-    low = spots.detach().floor()
-    shares = torch.stack([1 - (spots - low), spots - low], dim=-1)
-    cells = torch.stack([low, low + 1], dim=-1)
-    inside = (cells >= 0) & (cells < sides[..., None])
-    x_shares, y_shares = shares.where(inside, 0).unbind(-2)
-    x, y = cells.where(inside, 0).long().unbind(-2)
-    starts = torch.tensor([0, *(prod(grid) for grid in grids[:-1])]).cumsum(0)
-    widths = torch.tensor([grid[1] for grid in grids])
-    rows = (starts[:, None, None] + y * widths[:, None, None])[..., :, None] + x[..., None, :]
-    image = torch.arange(b)[:, None, None, None, None, None, None] * values.shape[1]
-    head = torch.arange(heads)[:, None, None, None, None]
-    rows = (image + rows) * heads + head
-    shares = y_shares[..., :, None] * x_shares[..., None, :] * weights[..., None, None]
-    bags = rows.flatten(0, 2).flatten(1), shares.to(values.dtype).flatten(0, 2).flatten(1)
-    table = values.flatten(0, 2)
-    read = F.embedding_bag(bags[0], table, mode="sum", per_sample_weights=bags[1])
-    return read.view(b, n, -1)
 
 
 class EncoderLayer(nn.Module):
