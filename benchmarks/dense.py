@@ -193,7 +193,8 @@ def opponents(peer, count):
 
 def detectors(peer, count):
     """Return our detector and a peer's with the same weights, and with the same parts frozen."""
-    sets.steady(peer.model)
+    objects = crowded(peer, count)
+    sets.steady(peer, objects)
     ours, _ = sets.made_of(peer)
     for part in (ours.backbone.stem, ours.backbone.stages[0]):
         part.requires_grad_(False)
@@ -201,7 +202,6 @@ def detectors(peer, count):
         if name.partition("backbone.model.")[2].startswith(FROZEN):
             parameter.requires_grad_(False)
     assert learning(ours) == learning(peer.model)
-    objects = crowded(peer, count)
     mine = objects if peer.file == "detr_panoptic" else objects._replace(masks=None)
     return Detecting(Detect(ours), mine), Detecting(peer.model, objects)
 
@@ -217,7 +217,7 @@ def crowded(peer, count):
     centres, sides = torch.rand(2, count, OBJECTS, 2, generator=generator)
     labels = torch.randint(peer.classes, (count, OBJECTS), generator=generator)
     return Boxed(
-        torch.zeros(count, 3, *size),
+        varied(peer.pair[0], count),
         torch.tensor([size] * count),
         torch.cat([0.2 + 0.6 * centres, 0.1 + 0.3 * sides], dim=-1),
         labels,
