@@ -86,28 +86,32 @@ class Detecting(nn.Module):
     Args:
         model: ours in its task, or a reference.
         batch: images and objects.
+        ranked: whether queries are in an order of their scores, in which near ties fall either
+            way; answers are then sorted, each figure by itself.
     """
 
-    def __init__(self, model, batch):
+    def __init__(self, model, batch, *, ranked):
         super().__init__()
-        self.model, self.batch = model, batch
+        self.model, self.batch, self.ranked = model, batch, ranked
 
     def forward(self, images):
         batch = self.batch._replace(images=images)
         if isinstance(self.model, Detect):
             if self.training:
                 return self.model(batch, self.model.count(batch)).total
-            return joined(self.model.model(images))
+            return self.answers(self.model.model(images))
         self.model.config.auxiliary_loss = self.training  # with it, its answers would be others
         if self.training:
             return self.model(**sets.asked(batch)).loss
         found = self.model(images)
-        return joined((found.logits, found.pred_boxes, getattr(found, "pred_masks", None)))
+        return self.answers((found.logits, found.pred_boxes, getattr(found, "pred_masks", None)))
 
-
-def joined(parts):
-    """Return tensors of a batch side by side."""
-    return torch.cat([part.flatten(1) for part in parts if part is not None], dim=1)
+    def answers(self, parts):
+        """Return what the queries say, side by side."""
+        known = [part for part in parts if part is not None]
+        if self.ranked:
+            known = [part.sort(dim=1).values for part in known]
+        return torch.cat([part.flatten(1) for part in known], dim=1)
 
 
 class Masking(nn.Module):
@@ -203,7 +207,10 @@ def detectors(peer, count):
             parameter.requires_grad_(False)
     assert learning(ours) == learning(peer.model)
     mine = objects if peer.file == "detr_panoptic" else objects._replace(masks=None)
-    return Detecting(Detect(ours), mine), Detecting(peer.model, objects)
+    ranked = getattr(peer.pair[1], "two_stage", False)
+    return Detecting(Detect(ours), mine, ranked=ranked), Detecting(
+        peer.model, objects, ranked=ranked
+    )
 
 
 def learning(model):

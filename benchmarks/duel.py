@@ -35,6 +35,10 @@ COLUMNS = """\
 """
 
 
+class Wrong(Exception):
+    """Two networks that do not compute the same: there is nothing to race."""
+
+
 @dataclass(frozen=True)
 class Way:
     """One configuration in which a network is run."""
@@ -219,7 +223,7 @@ def raced(ours, theirs, batch, given):
     forms = {"": ours} if train else {"": ours, "packed": for_inference(copy.deepcopy(ours))}
     teams = [fastest(own, batch, wanted, **kinds) for own in (forms, theirs)]
     if not all(teams):
-        sys.exit(f"{'theirs' if teams[0] else 'ours'} is right in none of its configurations")
+        raise Wrong(f"{'theirs' if teams[0] else 'ours'} is right in none of its configurations")
     mine, other = chosen(*teams)
     twin = Side(other.plain, other.way, batch, train=train)
     twin.call()
@@ -265,12 +269,18 @@ def run(race, models, path, given):
         given: what `asked` has read.
     """
     torch.manual_seed(0)
+    wrong = []
     with memory.kept():  # for either side, as patchword's verbs do: pages made anew are only noise
         for name in [n for n in models if fnmatchcase(n, given.only)]:
-            for row in race(name, models[name], given):
-                print(told(row), flush=True)
-                if not given.dry:
-                    keep(row, path)
+            try:
+                for row in race(name, models[name], given):
+                    print(told(row), flush=True)
+                    if not given.dry:
+                        keep(row, path)
+            except Wrong as error:
+                wrong.append(f"{name}: {error}")
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 def keep(row, path):
