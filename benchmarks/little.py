@@ -1,6 +1,7 @@
 """320 photos: how far they go from scratch, and from the best start that can be trained here.
 
-    python -m benchmarks.little [SETS] [--minutes 50] [--seeds 3] [--steps N] [--out runs/little]
+    python -m benchmarks.little [SETS] [--minutes 50] [--seeds 3] [--steps N] [--only start]
+        [--out runs/little]
 
 clothing10, ten classes of 32 training photos. The start is the same network after a quarter of an
 hour on CIFAR-10 (JPEG q75), enlarged to its 64 pixels. Rates are chosen on the validation photos,
@@ -10,8 +11,9 @@ and with mirror images. What holding photos out costs is shown by the same train
 validation photos: all training photos and the last weights, or a fifth of them held out to keep the
 best by, which is `--holdout 0.2`.
 
-Cells, --minutes and --steps are those of benchmarks.distillation; the page is
-docs/little.md. Nothing trained on CIFAR-10 should be given away: its pictures have no licence.
+Cells, --minutes and --steps are those of benchmarks.distillation, --only trains from one of the
+beginnings; the page is docs/little.md. Nothing trained on CIFAR-10 should be given away: its
+pictures have no licence.
 """
 
 import argparse
@@ -67,13 +69,16 @@ def everything(study, given):
     sets, few = given.sets, length(study.steps) if study.steps else {"epochs": EPOCHS}
     begin = few if study.steps else {"minutes": START_MINUTES}
     wide = {"model": MODEL, "image_size": 64, "workers": 0}
-    study.cell("before", str(sets / SOURCE), wide, begin)
+    if given.only != "scratch":
+        study.cell("before", str(sets / SOURCE), wide, begin)
     starts = {
         "scratch": {"model": MODEL},
         "start": {"init": study.path("before"), "image_size": 64},
     }
     photos, alone = str(sets / PHOTOS), listed(study, sets)
     for begun, words in starts.items():
+        if given.only not in (None, begun):
+            continue
         rates = {f"{rate:g}": {"lr": rate} for rate in RATES[begun]}
         best = study.choose(begun, "rate", rates, photos, words, few)
         chosen = merged(words, rates[best], few)
@@ -134,6 +139,7 @@ def page(found):
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sets", type=Path, nargs="?", default=Path("../shared/sets"))
+    parser.add_argument("--only", choices=RATES)
     parser.add_argument("--out", type=Path, default=Path("runs/little"))
     groups = {"before", *RATES}
     return sitting(parser, words, everything, page, {}, groups, PLACES)
