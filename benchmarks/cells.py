@@ -77,6 +77,7 @@ class Study:
             "waited": sum(row["seconds"] * row["waiting"] for row in rows),
             "pace": median(row["images_per_second"] for row in rows),
             "precision": settings["precision"],
+            "threads": settings["threads"],
             "words": told(words, self.out),
             "scores": run.scores,
         }

@@ -18,6 +18,7 @@ pictures have no licence.
 
 import argparse
 import csv
+import json
 import sys
 from pathlib import Path
 from statistics import mean
@@ -48,6 +49,14 @@ network after {minutes} minutes on CIFAR-10 (JPEG q75). Rates were chosen on the
 the test photos chose nothing. Intervals are of 95 %: of a mean over seeds by Student's t over
 paired differences, of one seed's accuracy on 120 photos by Wilson.
 """
+COURSE = """
+## What holds it back
+
+Validation top-1 each time that it was looked at, from the first epochs to the last, and the
+training loss at the end, means over seeds. Where the loss is nearly nothing and accuracy has long
+stopped to rise, the photos are known by heart: more steps add nothing.
+
+"""
 
 
 def listed(study, sets):
@@ -62,6 +71,16 @@ def listed(study, sets):
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("path", "label", "split"), *rows])
     return str(folder / "metadata.csv")
+
+
+def course(folder):
+    """Return what a run learnt on the way: its last losses' mean, and each look's accuracy."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").open(encoding="utf-8")]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    return {
+        "loss": mean(losses[-max(len(losses) // 10, 1) :]),
+        "looks": [row["top1"] for row in rows if "loss" not in row],
+    }
 
 
 def everything(study, given):
@@ -89,6 +108,7 @@ def everything(study, given):
                 found = evaluate(study.path(name), protocol="tta", split="test")
                 top1s = [score for score in found.findings[0].scores if score.name == "top-1"]
                 cell["views"] = next(score.value for score in top1s if score.under != "as is")
+                cell["course"] = course(study.path(name))
             for held, share_ in HELD.items():
                 study.cell(f"{begun}/{held}/{seed}", alone, chosen, share_, {"seed": seed})
 
@@ -106,7 +126,7 @@ def page(found):
     if not found["whole"]:
         parts.append("\n**Not all cells are there yet.**\n")
     chosen = {choice["group"]: choice for choice in found["choices"]}
-    rows, costs = [], []
+    rows, costs, courses = [], [], []
     for begun in RATES:
         ours = top1(found, begun)
         if not ours:
@@ -117,12 +137,21 @@ def page(found):
         over = ("", "") if begun == "scratch" else difference(ours, top1(found, "scratch"))
         views = share(mean(cell["views"] for cell in cells))
         seconds = f"{mean(cell['seconds'] for cell in cells):.0f}"
-        rows.append([begun, chosen[begun]["best"], average(ours), each, *over, views, seconds])
+        threads = ", ".join(sorted({str(cell["threads"]) for cell in cells}))
+        scores = [average(ours), each, *over, views, seconds, threads]
+        rows.append([begun, chosen[begun]["best"], *scores])
+        looks = zip(*(cell["course"]["looks"] for cell in cells), strict=True)
+        losses = mean(cell["course"]["loss"] for cell in cells)
+        courses.append([begun, ", ".join(share(mean(each)) for each in looks), f"{losses:.3f}"])
         whole, held = (top1(found, f"{begun}/{name}") for name in HELD)
         if whole and held:
             costs.append([begun, average(whole), average(held), *difference(held, whole)])
     columns = ["from", "rate", "test top-1 (seeds)", "interval of each", "over scratch", ""]
-    parts.append("\n" + table([*columns, "with mirror images", "seconds"], rows))
+    parts.append("\n" + table([*columns, "with mirror images", "seconds", "threads"], rows))
+    if courses:
+        parts.append(COURSE)
+        columns = ["from", "validation top-1 on the way", "training loss, last tenth"]
+        parts.append(table(columns, courses))
     if costs:
         parts.append("\n## Without validation photos\n\n")
         columns = ["from", "all photos, last weights", "a fifth held out, best", "difference", ""]
