@@ -109,7 +109,13 @@ def test_a_kept_cell_is_trained_again_only_for_its_weights(tmp_path, monkeypatch
         out.mkdir(parents=True)
         recipe = {"batch_size": 2}
         request = {"seed": words["seed"]}
-        settings = {"steps": 1, "precision": "fp32", "recipe": recipe, "request": request}
+        settings = {
+            "steps": 1,
+            "precision": "fp32",
+            "threads": 1,
+            "recipe": recipe,
+            "request": request,
+        }
         (out / "config.json").write_text(json.dumps({"settings": settings}))
         row = {"loss": 1.0, "seconds": 1.0, "waiting": 0.0, "images_per_second": 2.0}
         (out / "log.jsonl").write_text(json.dumps(row) + "\n")
