@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.scenes_learners import Field, ours, packaged
+from benchmarks.scenes_learners import MAKERS, Field
 from benchmarks.scenes_page import page
 from patchword import checkpoints, train
 from patchword.data import Pixels, open_data
@@ -87,7 +87,7 @@ class Trial:
     system: str
     minutes: float = 8.0
     seeds: int = 1
-    by: str = "ours"  # or transformers
+    by: str = "ours"  # one of MAKERS
     start: str = ""  # the backbone that it starts from; from scratch if there is none
 
     @property
@@ -99,6 +99,7 @@ class Trial:
 TRIALS = (
     Trial("street", "segformer", seeds=3),
     Trial("street", "segformer", seeds=3, by="transformers"),
+    Trial("street", "segformer", by="ours, their fresh weights"),
     Trial("cells", "deformable_detr", 15.0, seeds=2),
     Trial("cells", "deformable_detr", 15.0, seeds=2, by="transformers"),
     Trial("street", "segmenter"),
@@ -187,14 +188,14 @@ class Study:
         """Return a network, its objective and its optimizer, before the first step."""
         torch.manual_seed(seed)
         classes = 1 if field.kind == "depth" else len(data.train.classes)
-        make = ours if trial.by == "ours" else packaged
-        task = make(trial.system, field, classes, started=bool(trial.start))
+        started = bool(trial.start)
+        task = MAKERS[trial.by](trial.system, field, classes, started=started)
         if trial.start:
             trained = checkpoints.load(self.backbone(trial.start)).backbone.state_dict()
             own = task.model.backbone
             fill(own, {name: trained[name] for name in own.state_dict()})
         settings = (SETS if field.kind == "objects" else DENSE)[0]
-        spine = task.model.backbone.spine() if trial.by == "ours" else []
+        spine = [] if trial.by == "transformers" else task.model.backbone.spine()
         return State(task, optimizer(settings, task, spine, field.batch_size))
 
     def length(self, trial: Trial, data: Any) -> int:

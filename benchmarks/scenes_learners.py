@@ -37,6 +37,7 @@ from patchword.tasks.detect import Boxed, Detect, boxed
 from patchword.tasks.segment import Masked, Segment
 from patchword.training.scenes import stacked
 from tests.heads import deformable_detr, segformer, sets
+from tests.heads.made import filled
 
 SHOWN = 4  # pictures
 SURE = 0.5  # score from which a box is drawn
@@ -189,6 +190,15 @@ def ours(system: str, field: Field, classes: int, *, started: bool = False) -> T
     return task(model)
 
 
+def adopted(system: str, field: Field, classes: int, *, started: bool = False) -> Task:
+    """Return a SegFormer of ours with the fresh weights of transformers'."""
+    assert system == "segformer" and not started
+    peer = segformer.transformers_s(configs(system, field), classes)
+    weights = peer.model.state_dict()
+    model, _ = filled(peer.file, peer.format, peer.family, peer.pair, weights, peer.classes)
+    return Segment(model)
+
+
 class Packaged(Task):
     """Another library's network, and the loss that it brings itself: a mean over a batch.
 
@@ -279,3 +289,6 @@ def thaw(module: nn.Module) -> None:
             setattr(module, name, nn.BatchNorm2d(len(child.weight)))
         else:
             thaw(child)
+
+
+MAKERS = {"ours": ours, "ours, their fresh weights": adopted, "transformers": packaged}

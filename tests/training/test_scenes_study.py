@@ -49,7 +49,7 @@ def test_every_pair_takes_equally_many_seeds_and_minutes():
     for trial in TRIALS:
         assert trial.field in FIELDS and trial.system in SYSTEMS
         other = by.get((trial.field, trial.system))
-        if other is not None and not trial.start:
+        if other is not None and trial.by == "ours" and not trial.start:
             assert (trial.seeds, trial.minutes) == (other.seeds, other.minutes)
     assert len(by) == 2 and len({t.name for t in TRIALS}) == len(TRIALS)
 
@@ -72,16 +72,17 @@ def test_both_sides_of_a_pair_are_of_one_size_and_learn_everything(name, system)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "only", ["street/segformer/*/0", "cells/deformable_detr/*/0", "room/dpt_mit_b0/*/0"]
+    ("only", "cells"),
+    [("street/segformer/*/0", 4), ("cells/deformable_detr/*/0", 3), ("room/dpt_mit_b0/*/0", 2)],
 )
-def test_it_gets_through_and_goes_on(shared, tmp_path, only):
+def test_it_gets_through_and_goes_on(shared, tmp_path, only, cells):
     words = [str(shared / "sets"), "--only", only, "--steps", "2", "--out", str(tmp_path)]
     assert scenes.main([*words, "--minutes", "0"]) == 0
     assert not (tmp_path / "scenes.json").exists()
     assert scenes.main(words) == 0
     found = json.loads((tmp_path / "scenes.json").read_text())["cells"]
     seconds = {name: one.get("seconds") for name, one in found.items()}
-    assert len([name for name in found if not name.startswith("backbones")]) in (2, 3)
+    assert len([name for name in found if not name.startswith("backbones")]) == cells
     assert scenes.main(words) == 0
     again = json.loads((tmp_path / "scenes.json").read_text())["cells"]
     assert {name: one.get("seconds") for name, one in again.items()} == seconds
