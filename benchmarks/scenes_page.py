@@ -17,10 +17,11 @@ the same optimizer, for equally many steps: those that fit into the minutes of o
 Transformers' networks begin with their own fresh weights and learn by their own loss; of its
 detector, which freezes batch norms and most of the backbone whether these are trained or not, all
 is let learn, as in ours. "Ours, their fresh weights" begins as transformers' does: what is left
-between these two is no matter of the start. What begins from `mit_b0` or `resnet18` stands on a
-backbone that was trained here before, in {minutes} minutes, as a classifier of tiny_imagenet_20.
-The held-out pictures chose nothing. Differences are paired by seed, with the 95 % interval of
-Student's t; one whose interval holds 0 is not resolved.
+between these two is no matter of the start, in which its SegFormer draws all convolutions with a
+deviation of 0.02, where the authors draw depthwise ones of 3x3 with 0.47. What begins from `mit_b0`
+or `resnet18` stands on a backbone that was trained here before, in {minutes} minutes, as a
+classifier of tiny_imagenet_20. The held-out pictures chose nothing. Differences are paired by seed,
+with the 95 % interval of Student's t; one whose interval holds 0 is not resolved.
 """
 TITLES = {
     "street": ("Street scenes", "CamVid: 36 training pictures, 12 held out, 11 classes", "mIoU"),
