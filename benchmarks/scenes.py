@@ -315,7 +315,8 @@ def main(words: list[str] | None = None) -> int:
             left, code = "interrupted", 130
     text = page(asdict_of(study))
     write_text(PAGE if given.steps is None else given.out / "page.md", text)
-    print(f"\n{left}; the same command goes on" if left else "\nall cells are there", flush=True)
+    done = "" if given.page else "\nall cells of the pattern are there"
+    print(f"\n{left}; the same command goes on" if left else done, flush=True)
     return code
 
 
