@@ -66,8 +66,7 @@ class Study:
         path = self.path(name)
         run = train(data, out=path, **words)  # of a finished one, compares the settings
         settings = read_json(path / "config.json")["settings"]
-        log = (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [row for row in map(json.loads, log) if "loss" in row]
+        rows = [row for row in logged(path) if "loss" in row]
         return {
             "made": measured(),
             "seed": settings["request"]["seed"],
@@ -105,6 +104,12 @@ class Study:
         best = max(top, key=top.get)
         self.choices.append({"group": group, "what": what, "scores": top, "best": best})
         return best
+
+
+def logged(path):
+    """Return the rows of a run's log: steps with their losses, and looks at held-out pictures."""
+    lines = (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def merged(*parts):

@@ -208,9 +208,8 @@ def detectors(peer, count):
     assert learning(ours) == learning(peer.model)
     mine = objects if peer.file == "detr_panoptic" else objects._replace(masks=None)
     ranked = getattr(peer.pair[1], "two_stage", False)
-    return Detecting(Detect(ours), mine, ranked=ranked), Detecting(
-        peer.model, objects, ranked=ranked
-    )
+    sides = ((Detect(ours), mine), (peer.model, objects))
+    return tuple(Detecting(model, batch, ranked=ranked) for model, batch in sides)
 
 
 def learning(model):

@@ -18,12 +18,11 @@ pictures have no licence.
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.cells import length, merged, sitting
+from benchmarks.cells import length, logged, merged, sitting
 from benchmarks.distillation_page import average, difference, share, table
 from patchword import evaluate
 
@@ -75,7 +74,7 @@ def listed(study, sets):
 
 def course(folder):
     """Return what a run learnt on the way: its last losses' mean, and each look's accuracy."""
-    rows = [json.loads(line) for line in (folder / "log.jsonl").open(encoding="utf-8")]
+    rows = logged(folder)
     losses = [row["loss"] for row in rows if "loss" in row]
     return {
         "loss": mean(losses[-max(len(losses) // 10, 1) :]),

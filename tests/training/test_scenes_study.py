@@ -8,7 +8,8 @@ import torch
 
 from benchmarks import scenes, scenes_page
 from benchmarks.scenes import FIELDS, TRIALS, Trial
-from benchmarks.scenes_learners import SYSTEMS, ours, packaged
+from benchmarks.scenes_learners import SYSTEMS, adopted, ours, packaged
+from patchword.tasks.segment import Masked
 
 
 def cell(trial, seed, score):
@@ -68,6 +69,18 @@ def test_both_sides_of_a_pair_are_of_one_size_and_learn_everything(name, system)
         assert not norms and all(p.requires_grad for p in task.parameters())
         counts.append(sum(p.numel() for p in task.parameters()))
     assert counts[0] == counts[1]
+
+
+@pytest.mark.peers
+def test_ours_with_their_fresh_weights_begins_where_theirs_does():
+    images = torch.randn(2, 3, 64, 64)
+    batch = Masked(images, torch.randint(3, (2, 64, 64)), torch.ones(2))
+    losses = []
+    for make in (adopted, packaged):
+        torch.manual_seed(0)
+        task = make("segformer", FIELDS["street"], 3).eval()
+        losses.append(task(batch, task.count(batch)).total)
+    torch.testing.assert_close(*losses)
 
 
 @pytest.mark.slow
